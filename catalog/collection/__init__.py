@@ -1,0 +1,1 @@
+"""Collection plans checked against the catalog: duplicate detection, findings and notices."""

@@ -1,0 +1,392 @@
+"""The search index on the real engine: finding, ranking, facets, visibility, crashes, rebuilds."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from catalog.search.document import SearchDocument
+from catalog.search.index import CatalogIndex, IndexBusy
+from catalog.search.query import UnknownFilter
+
+EVERYTHING: list[dict[str, str]] = [{}]
+REPOSITORY = Path(__file__).resolve().parents[2]
+TAOYUAN = REPOSITORY.parent / "shared" / "data" / "taoyuan-catalogue" / "catalogue.csv"
+
+
+def document(
+    resource_id: str, title: str, *items: str, **more: object
+) -> SearchDocument:
+    made = SearchDocument(
+        id=resource_id,
+        title=title,
+        items=items,
+        agency_id="police",
+        agency_name="市公安局",
+        published=True,
+        open=False,
+        updated_at=datetime(2026, 9, 1, tzinfo=UTC),
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+CATALOG = [
+    document(
+        "people",
+        "常住人口基本信息",
+        "姓名",
+        "身份证号",
+        "户籍地址",
+        sharing_type="conditional",
+    ),
+    document(
+        "water",
+        "河道水质监测数据",
+        "断面名称",
+        "水温",
+        "pH值",
+        agency_id="ecology",
+        agency_name="市生态环境局",
+        open=True,
+        sharing_type="unconditional",
+        updated_at=datetime(2026, 9, 3, tzinfo=UTC),
+    ),
+    document(
+        "land",
+        "國有土地清冊",
+        "地號",
+        "面積",
+        "管理機關",
+        agency_id="land",
+        agency_name="市自然资源局",
+        sharing_type="unconditional",
+        themes=("城乡建设", "公共服务"),
+        code="307001/000012",
+        updated_at=datetime(2026, 9, 2, tzinfo=UTC),
+    ),
+    document(
+        "cards", "身份证件办理记录", "受理编号", "办理日期", sharing_type="conditional"
+    ),
+    document(
+        "abstract",
+        "人口普查汇总",
+        "区划",
+        abstract="按身份证登记地汇总，不含号码。",
+        published=False,
+    ),
+    document(
+        "grants",
+        "Federal Grants Awarded",
+        "Recipient",
+        "Amount",
+        title_en="Federal Grants Awarded",
+    ),
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> CatalogIndex:
+    opened = CatalogIndex.open(tmp_path)
+    opened.apply(CATALOG, [], "1")
+    return opened
+
+
+def found(index: CatalogIndex, text: str, **more: object) -> list[str]:
+    return [hit.id for hit in index.search(text, visible=EVERYTHING, **more).hits]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("地号", ["land"]),
+        ("地號", ["land"]),
+        ("国有土地", ["land"]),
+        ("身分證號", ["people"]),
+        ("身份证", ["cards", "people", "abstract"]),
+        ("水", ["water"]),
+        ("ＰＨ", ["water"]),
+        ("grant", ["grants"]),
+        ("GRANTS awarded", ["grants"]),
+        ("生态环境局 水温", ["water"]),
+        ("307001/000012", ["land"]),
+        ("没有这样的资源", []),
+    ],
+)
+def test_finds_in_either_script_and_ranks_title_item_abstract(
+    index: CatalogIndex, text: str, expected: list[str]
+) -> None:
+    assert found(index, text) == expected
+
+
+def test_a_phrase_ranks_before_its_scattered_parts(tmp_path: Path) -> None:
+    index = CatalogIndex.open(tmp_path)
+    index.apply(
+        [
+            document("scattered", "证号与份证与身份的说明"),
+            document("whole", "居民的身份证号登记与其他许多事项说明"),
+        ],
+        [],
+        "1",
+    )
+    assert found(index, "身份证号") == ["whole", "scattered"]
+
+
+def test_no_phrase_runs_from_one_item_into_the_next(tmp_path: Path) -> None:
+    index = CatalogIndex.open(tmp_path)
+    index.apply(
+        [
+            document("apart", "甲", "所在地", "地号"),
+            document("one", "乙", "所在地号与其他许多"),
+        ],
+        [],
+        "1",
+    )
+    assert found(index, "在地号") == ["one", "apart"]
+
+
+def test_a_longer_description_finds_what_holds_most_of_it(index: CatalogIndex) -> None:
+    result = index.search("河道断面水质监测的数据", visible=EVERYTHING)
+    assert [hit.id for hit in result.hits] == ["water"]
+    assert result.relaxed
+    assert not index.search("河道水质", visible=EVERYTHING).relaxed
+
+
+def test_nothing_typed_lists_the_newest_first(index: CatalogIndex) -> None:
+    assert found(index, "  ")[:2] == ["water", "land"]
+    assert index.search("", visible=EVERYTHING).total == len(CATALOG)
+
+
+def test_pages_follow_each_other(index: CatalogIndex) -> None:
+    pages = [found(index, "", limit=2, offset=offset) for offset in (0, 2, 4)]
+    assert sorted(resource_id for page in pages for resource_id in page) == sorted(
+        document.id for document in CATALOG
+    )
+    assert found(index, "", limit=2, offset=6) == []
+
+
+@pytest.mark.parametrize(
+    "page", [{"limit": 0}, {"limit": 201}, {"offset": -1}, {"offset": 10_001}]
+)
+def test_a_page_out_of_range_is_refused(
+    index: CatalogIndex, page: dict[str, int]
+) -> None:
+    with pytest.raises(ValueError, match="limit 1-200"):
+        found(index, "水", **page)
+
+
+def test_only_what_the_asker_may_see(index: CatalogIndex) -> None:
+    public = index.search(
+        "身份证", visible=[{"published": True, "open": True}], facets=["agency"]
+    )
+    assert (public.hits, public.total, public.facets) == ((), 0, {"agency": {}})
+    agency = index.search(
+        "身份证", visible=[{"published": True}, {"agency": "ecology"}]
+    )
+    assert {hit.id for hit in agency.hits} == {"people", "cards"}
+    owner = index.search("身份证", visible=[{"published": True}, {"agency": "police"}])
+    assert {hit.id for hit in owner.hits} == {"people", "cards", "abstract"}
+    assert index.search("身份证", visible=[]).total == 0
+    assert index.suggest("人口普查", visible=[{"published": True}]) == []
+    assert index.suggest("人口普查", visible=[{"agency": "police"}]) == ["人口普查汇总"]
+
+
+def test_filters_and_facets(index: CatalogIndex) -> None:
+    result = index.search(
+        "",
+        visible=EVERYTHING,
+        filters={"sharing_type": "unconditional", "agency": ["land", "police"]},
+        facets=["sharing_type", "agency", "theme"],
+    )
+    assert [hit.id for hit in result.hits] == ["land"]
+    assert result.facets == {
+        "sharing_type": {"conditional": 2, "unconditional": 1},
+        "agency": {"ecology": 1, "land": 1},
+        "theme": {"公共服务": 1, "城乡建设": 1},
+    }
+
+
+def test_an_unknown_filter_or_facet_is_refused(index: CatalogIndex) -> None:
+    with pytest.raises(UnknownFilter):
+        index.search("", visible=EVERYTHING, filters={"owner": "x"})
+    with pytest.raises(UnknownFilter):
+        index.search("", visible=EVERYTHING, facets=["title"])
+
+
+def test_suggestions_by_name_script_and_pinyin_initials(index: CatalogIndex) -> None:
+    assert index.suggest("身分證", visible=EVERYTHING) == [
+        "身份证号",
+        "身份证件办理记录",
+    ]
+    assert index.suggest("sfzh", visible=EVERYTHING) == ["身份证号"]
+    assert index.suggest("地号", visible=EVERYTHING) == ["地號"]
+    assert index.suggest("", visible=EVERYTHING) == []
+
+
+def test_a_change_replaces_and_a_deletion_removes(index: CatalogIndex) -> None:
+    index.apply([document("people", "流动人口居住信息")], ["water"], "2")
+    assert found(index, "身份证") == ["cards", "abstract"]
+    assert found(index, "流动人口") == ["people"]
+    assert found(index, "水") == []
+    assert index.position() == "2"
+    assert index.search("", visible=EVERYTHING).total == len(CATALOG) - 1
+
+
+def test_the_position_is_unknown_until_something_was_applied(tmp_path: Path) -> None:
+    index = CatalogIndex.open(tmp_path)
+    assert index.position() is None
+    index.apply([], [], "7")
+    index.close()
+    assert CatalogIndex.open(tmp_path).position() == "7"
+    assert index.search("", visible=EVERYTHING).total == 0
+
+
+def test_a_failing_batch_changes_neither_documents_nor_position(
+    index: CatalogIndex,
+) -> None:
+    def documents() -> object:
+        yield document("new", "新资源")
+        raise RuntimeError("the database went away")
+
+    with pytest.raises(RuntimeError, match="went away"):
+        index.apply(documents(), ["people"], "2")  # type: ignore[arg-type]
+    assert index.position() == "1"
+    index.apply([], [], "3")
+    assert found(index, "新资源") == []
+    assert "people" in found(index, "身份证")
+
+
+def test_one_writer_and_readers_that_follow(
+    index: CatalogIndex, tmp_path: Path
+) -> None:
+    other = CatalogIndex.open(tmp_path)
+    with pytest.raises(IndexBusy):
+        other.apply([], ["people"], "2")
+    index.close()
+    other.apply([], ["people"], "2")
+    assert other.position() == "2"
+
+
+def test_a_rebuild_switches_every_reader(index: CatalogIndex, tmp_path: Path) -> None:
+    other = CatalogIndex.open(tmp_path)
+    assert found(other, "水") == ["water"]
+    assert index.rebuild(iter([document("only", "水库名录")]), "9") == 1
+    for reader in (index, other):
+        assert found(reader, "水") == ["only"]
+        assert reader.position() == "9"
+    index.apply([document("more", "水厂名录")], [], "10")
+    assert sorted(found(index, "水")) == ["more", "only"]
+
+
+def test_a_rebuild_leaves_at_most_the_previous_generation(
+    index: CatalogIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "schema-0-text-0").mkdir()
+    for number in range(3):
+        index.rebuild(CATALOG, str(number))
+    assert len(list(tmp_path.glob("schema-*/index-*"))) == 2
+    assert not (tmp_path / "schema-0-text-0").exists()
+
+
+def test_a_rebuild_that_fails_leaves_the_old_index(index: CatalogIndex) -> None:
+    def documents() -> object:
+        yield document("new", "新资源")
+        raise RuntimeError("the database went away")
+
+    with pytest.raises(RuntimeError, match="went away"):
+        index.rebuild(documents(), "2")  # type: ignore[arg-type]
+    assert index.position() == "1"
+    assert found(index, "水") == ["water"]
+    assert index.rebuild(CATALOG, "3") == len(CATALOG)
+
+
+_WRITER = """
+import sys
+from datetime import UTC, datetime
+from catalog.search.document import SearchDocument
+from catalog.search.index import CatalogIndex
+index = CatalogIndex.open(sys.argv[1])
+for number in range(int(index.position() or 0) + 1, 100000):
+    made = SearchDocument(id=str(number), title="测试资源", agency_id="a", agency_name="甲", published=True,
+                          open=True, updated_at=datetime(2026, 9, 1, tzinfo=UTC))
+    index.apply([made], [], str(number))
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_never_skips_a_change(tmp_path: Path) -> None:
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        assert writer.stdout is not None
+        acknowledged = 0
+        for _ in range(4):
+            acknowledged = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        index = CatalogIndex.open(tmp_path)
+        position = int(index.position() or 0)
+        assert position >= acknowledged
+        assert index.search("测试", visible=EVERYTHING).total == position
+
+
+@pytest.mark.skipif(
+    not TAOYUAN.exists(),
+    reason="../shared is absent: the Taoyuan supply list is not there",
+)
+def test_the_taoyuan_list_answers_well_and_quickly(tmp_path: Path) -> None:
+    index = CatalogIndex.open(tmp_path)
+    with TAOYUAN.open(encoding="utf-8-sig") as file:
+        documents = [
+            document(
+                row["編號"],
+                row["資料名稱"],
+                *[
+                    item
+                    for item in re.split(r"[、,，;；]", row["主要欄位說明"])
+                    if item
+                ],
+                abstract=row["資料集描述"],
+                agency_id=row["資料集提供機關"],
+                agency_name=row["資料集提供機關"],
+            )
+            for row in csv.DictReader(file)
+        ]
+    started = time.perf_counter()
+    index.rebuild(documents, "1")
+    print(f"\nbuilt {len(documents)} in {time.perf_counter() - started:.2f} s")
+    titles = {made.id: made.title for made in documents}
+    for text in ("身份证", "地号", "停车场", "水", "統計", "市民卡", "公园 地址"):
+        elapsed = []
+        for _ in range(15):
+            started = time.perf_counter()
+            result = index.search(
+                text,
+                visible=[{"published": True}],
+                facets=["agency", "sharing_type", "state"],
+            )
+            elapsed.append((time.perf_counter() - started) * 1000)
+        assert result.total > 0, text
+        assert statistics.median(elapsed) < 50, text
+        print(f"{text}: {result.total}, median {statistics.median(elapsed):.1f} ms")
+        print("   ", [titles[hit.id] for hit in result.hits[:4]])
+    assert (
+        index.search("地号", visible=EVERYTHING).total
+        == index.search("地號", visible=EVERYTHING).total
+    )
+    assert index.search("地号", visible=EVERYTHING).total > 90
