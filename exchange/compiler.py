@@ -1,0 +1,266 @@
+"""Terms compiled into what leaves: which records, which items, in which form.
+
+The one place that turns agreed terms into enforcement; the gateway delivers only through it. Pure.
+It fails closed: what the terms do not name never passes, what a mask cannot read is hidden.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any, assert_never
+from uuid import UUID
+
+import msgspec
+
+from exchange.scope import Both, Condition, Record, SqlCondition, items_of, parse_scope, sql_of, test_of
+from exchange.terms import (
+    Constant,
+    Full,
+    Hash,
+    ItemTerm,
+    LastN,
+    Mask,
+    Range,
+    RegionOnly,
+    Terms,
+    Unmasked,
+    YearOnly,
+)
+
+HIDDEN = "***"
+_YEAR = re.compile(r"(\d{4})(?:$|[-/.年]|\d{2}$|\d{4}$|\d{10}$)")
+_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
+
+Cover = Callable[[object], object]
+
+
+class OutsideTerms(Exception):
+    """Asked for more than was agreed: `codes` are the items, or empty where the resource itself is not."""
+
+    def __init__(self, codes: Iterable[str]) -> None:
+        self.codes = tuple(sorted(codes))
+        super().__init__(", ".join(self.codes))
+
+
+class CompiledTerms:
+    """The agreed content and scope of one resource, ready to run. Immutable, safe to share.
+
+    `items` are the codes that leave, in the order of the terms; `looks_at` those that the scope needs to see.
+    """
+
+    def __init__(self, items: tuple[ItemTerm, ...], condition: Condition | None, mask_key: bytes) -> None:
+        self.items = tuple(item.code for item in items)
+        self.condition = condition
+        self.looks_at = items_of(condition) if condition is not None else frozenset()
+        self._covers = {item.code: cover_of(item.mask, mask_key) for item in items}
+        self._test = test_of(condition) if condition is not None else None
+
+    def admits(self, record: Record) -> bool:
+        """Does the scope cover the record? Unknown (an absent or mistyped value) is no."""
+        return self._test is None or self._test(record) is True
+
+    def project(self, record: Record) -> dict[str, object]:
+        """The agreed items of a record, masked as agreed; an item that the record lacks stays out."""
+        projected: dict[str, object] = {}
+        for code, cover in self._covers.items():
+            if code in record:
+                projected[code] = record[code] if cover is None else cover(record[code])
+        return projected
+
+    def deliver(self, records: Iterable[Record]) -> Iterator[dict[str, object]]:
+        """What leaves of the records, one at a time."""
+        return (self.project(record) for record in records if self.admits(record))
+
+    def sql_where(self, columns: Mapping[str, str] | None = None) -> SqlCondition | None:
+        """The scope as a WHERE condition with bound values; None where every record is covered."""
+        return None if self.condition is None else sql_of(self.condition, columns)
+
+    def json_projection(self, envelope: str | None = None) -> JsonProjection:
+        """A reader of JSON pages: an array of records, or an object that has it under `envelope`."""
+        return JsonProjection(self, self._covers, envelope)
+
+
+class JsonProjection:
+    """Reads a provider's JSON page and keeps what may leave; untouched values stay as their own bytes.
+
+    Numbers are never converted on the way, so that no digit changes. Fields that are not agreed are
+    skipped by the decoder and exist nowhere afterwards.
+    """
+
+    def __init__(
+        self, terms: CompiledTerms, covers: Mapping[str, Cover | None], envelope: str | None
+    ) -> None:
+        self._terms = terms
+        codes = list(dict.fromkeys([*terms.items, *sorted(terms.looks_at)]))
+        names = [f"f{position}" for position in range(len(codes))]
+        record = msgspec.defstruct(
+            "AgreedRecord",
+            [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names],
+            rename=dict(zip(names, codes, strict=True)),
+            gc=False,
+        )
+        name_of = dict(zip(codes, names, strict=True))
+        self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
+        self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
+        self._masked = [(name_of[code], cover) for code, cover in covers.items() if cover is not None]
+        page: Any = list[record]  # type: ignore[valid-type]
+        if envelope is not None:
+            page = msgspec.defstruct("Page", [("records", page)], rename={"records": envelope})
+        self._in_envelope = envelope is not None
+        self._decoder = msgspec.json.Decoder(page)
+        self._value = msgspec.json.Decoder(float_hook=_exact)
+        self._encoder = msgspec.json.Encoder()
+
+    def records(self, body: bytes) -> tuple[list[bytes], int]:
+        """The admitted records of a page, each as JSON, and how many records the page held.
+
+        Raises msgspec.DecodeError where the body is not such a page.
+        """
+        try:
+            str(body, "utf-8")  # the decoder passes bytes that are not UTF-8 inside untouched values
+            page = self._decoder.decode(body)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(f"not UTF-8: {error}") from None
+        except RecursionError:
+            raise msgspec.DecodeError("nested too deeply") from None
+        held = page.records if self._in_envelope else page
+        return [self._one_line(record) for record in held if self._admit(record)], len(held)
+
+    def _one_line(self, record: Any) -> bytes:
+        written = self._encoder.encode(record)
+        if b"\n" in written or b"\r" in written:  # inside a nested value that passes as its own bytes
+            return msgspec.json.format(written, indent=-1)
+        return written
+
+    def _admit(self, record: Any) -> bool:
+        """Test a decoded record and mask it in place."""
+        value = self._value.decode
+        if self._seen:
+            seen = {
+                code: value(raw)
+                for code, name in self._seen
+                if (raw := getattr(record, name)) is not msgspec.UNSET
+            }
+            if not self._terms.admits(seen):
+                return False
+        for name in self._unsent:
+            setattr(record, name, msgspec.UNSET)
+        for name, cover in self._masked:
+            if (raw := getattr(record, name)) is not msgspec.UNSET:
+                setattr(record, name, cover(value(raw)))
+        return True
+
+
+def compile_terms(
+    terms: Terms,
+    resource_id: UUID,
+    *,
+    mask_key: bytes,
+    items: Iterable[str] | None = None,
+    narrowed_by: str | None = None,
+) -> CompiledTerms:
+    """Compile what `terms` let through of one resource.
+
+    `mask_key` is the agreement's own secret, at least 16 bytes. `items` narrows the content and
+    `narrowed_by` (CQL2) the scope to what one call asks for; neither can widen them.
+    Raises OutsideTerms where the call asks beyond the terms, ScopeInvalid where a scope cannot be read.
+    """
+    if len(mask_key) < 16:
+        raise ValueError("the mask key must have at least 16 bytes")
+    part = terms.resource(resource_id)
+    if part is None:
+        raise OutsideTerms(())
+    wanted = {item.code for item in part.items} if items is None else set(items)
+    if beyond := wanted - {item.code for item in part.items}:
+        raise OutsideTerms(beyond)
+    condition = parse_scope(part.scope) if part.scope is not None else None
+    if narrowed_by is not None:
+        narrower = parse_scope(narrowed_by)
+        visible = {item.code for item in part.items if item.can_be_filtered_on}
+        if hidden := items_of(narrower) - visible:
+            raise OutsideTerms(hidden)
+        condition = narrower if condition is None else Both((condition, narrower))
+    return CompiledTerms(tuple(item for item in part.items if item.code in wanted), condition, mask_key)
+
+
+def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:
+    """The function that a mask stands for; None for no mask. A value it cannot read becomes `HIDDEN`."""
+    match mask:
+        case Unmasked():
+            return None
+        case Full():
+            return lambda _: HIDDEN
+        case Constant(value=value):
+            return lambda _: value
+        case LastN(keep=keep):
+            return _of_text(
+                lambda text: "*" * (len(text) - keep) + text[-keep:] if len(text) > keep else HIDDEN
+            )
+        case Hash():
+            return _of_text(
+                lambda text: hmac.digest(
+                    mask_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256
+                ).hex()
+            )
+        case YearOnly():
+            return _of_text(lambda text: found[1] if (found := _YEAR.match(text)) else HIDDEN)
+        case RegionOnly(keep=keep):
+            return _of_text(lambda text: text[:keep])
+        case Range(width=width):
+            return lambda value: None if value is None else _band(value, width)
+        case _:
+            assert_never(mask)
+
+
+def _exact(written: str) -> Decimal:
+    try:
+        return Decimal(written)
+    except InvalidOperation:  # an exponent beyond any machine: comparable with nothing, masked as hidden
+        return Decimal("NaN")
+
+
+def _of_text(cover: Callable[[str], str]) -> Cover:
+    """A cover of texts, whole numbers and dates in their usual writing; null stays, the rest is hidden."""
+
+    def covered(value: object) -> object:
+        match value:
+            case None:
+                return None
+            case bool():
+                return HIDDEN
+            case str():
+                return cover(value)
+            case int():
+                return cover(str(value)) if abs(value) < 10**40 else HIDDEN
+            case date():
+                return cover(value.isoformat())
+            case _:
+                return HIDDEN
+
+    return covered
+
+
+def _band(value: object, width: int) -> str:
+    """The half-open band of `width` around a number, from whole multiples of it."""
+    match value:
+        case bool():
+            return HIDDEN
+        case int() | Decimal():
+            number = Decimal(value)
+        case float():
+            number = Decimal(repr(value))
+        case str() if _NUMBER.fullmatch(value):
+            number = Decimal(value)
+        case _:
+            return HIDDEN
+    if not number.is_finite() or abs(number) > 10**25:
+        return HIDDEN
+    start = int(number // width) * width
+    if number < start:  # Decimal division truncates towards zero
+        start -= width
+    return f"[{start},{start + width})"
