@@ -1,0 +1,389 @@
+"""The catalog record of a resource (信息资源): its fields, its content hash and the rules it must keep.
+
+Pure. Fields follow 编制指南 and GB/T 21063.3. Holds what a record says, never who may see it or in
+which state it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Annotated
+
+import rfc8785
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
+
+from app.kernel.errors import Fault
+from app.kernel.text import Text
+from app.kernel.wire import Wire
+from catalog.resources.codes import (
+    FITTING_MODES,
+    FORMAT_CLASSES,
+    FORMAT_TYPES,
+    GRADE_ORDER,
+    PLATFORM_MODES,
+    BaseLibrary,
+    Channel,
+    DataType,
+    FormatClass,
+    Grade,
+    Openness,
+    PlatformMode,
+    ResourceClass,
+    SharingType,
+    Theme,
+    UpdateCycle,
+)
+from catalog.text import initials
+
+ABSTRACT_LIMIT = 256  # characters (编制指南)
+ITEM_LIMIT = 2000
+ITEM_CODE_LIMIT = 63  # PostgreSQL's longest column name
+_TRUNCATED = "…"
+
+
+def _storable(value: str) -> str:
+    # NUL and lone surrogates are valid in JSON, and no text that PostgreSQL can store.
+    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(Text("含有不能保存的字符", "has characters that cannot be stored"))
+    return value
+
+
+def _blank_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        _storable(rfc8785.dumps(value).decode())
+        _no_nul(value)
+    except (rfc8785.CanonicalizationError, UnicodeError) as error:
+        raise ValueError(Text("不能写成规范 JSON", "cannot be written as canonical JSON")) from error
+    return value
+
+
+def _no_nul(value: JsonValue) -> None:
+    """Canonical JSON writes NUL as an escape, so it is looked for in the values themselves."""
+    if isinstance(value, str):
+        _storable(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _storable(key)
+            _no_nul(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _no_nul(inner)
+
+
+_Stored = AfterValidator(_storable)
+_Blank = BeforeValidator(_blank_is_none)
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), _Stored]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), _Stored]
+OptionalLine = Annotated[Line | None, _Blank]
+OptionalUrl = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), _Stored] | None, _Blank
+]
+OptionalProse = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000), _Stored] | None, _Blank
+]
+ItemCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_canonical)]
+"""Fields of the source that the record has no place for, kept as they came for re-export without loss."""
+
+
+class Classification(Wire):
+    """信息资源分类: class, 项, 目 and 细目, which make the front part of the resource's code."""
+
+    resource_class: ResourceClass = ResourceClass.DEPARTMENT
+    item: Annotated[str, StringConstraints(pattern=r"^\d{2}$")] = "00"
+    section: Annotated[str, StringConstraints(pattern=r"^\d{3}$")] = "000"
+    detail: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{0,18}$")] = ""
+
+    @property
+    def prefix(self) -> str:
+        """The code before its `/`."""
+        return f"{self.resource_class}{self.item}{self.section}{self.detail}"
+
+
+class Provider(Wire):
+    """The provider as the record names it; which registered agency that is stands beside the record."""
+
+    name: OptionalLine = None
+    code: OptionalLine = None  # unified social credit code, or the code the source catalog uses
+    department: OptionalLine = None  # 内部部门
+
+
+class RecordFormat(Wire):
+    """信息资源格式: class, type inside the class, and a description where neither list fits."""
+
+    format_class: FormatClass | None = None
+    type: OptionalLine = None
+    other: OptionalLine = None
+
+
+class SharingMode(Wire):
+    """共享方式: the channel, and its type where the channel is the shared platform."""
+
+    channel: Channel = Channel.PLATFORM
+    type: PlatformMode | None = None
+
+
+class Sharing(Wire):
+    """共享属性. `condition` states scope, purpose and conditions of conditional sharing (809-15); not sharing
+    has its `reason` and the `citation` of the law that says so."""
+
+    type: SharingType | None = None
+    condition: OptionalProse = None
+    reason: OptionalProse = None
+    citation: OptionalLine = None
+    mode: SharingMode | None = None
+
+
+class OpennessTerms(Wire):
+    """开放属性 and, where open on conditions, the conditions."""
+
+    type: Openness = Openness.NOT_OPEN
+    condition: OptionalProse = None
+
+
+class Contact(Wire):
+    """Whom to ask; an office rather than a person."""
+
+    name: OptionalLine = None
+    email: OptionalLine = None
+    telephone: OptionalLine = None
+
+
+class Distribution(Wire):
+    """One form in which the resource can be had (dcat:Distribution)."""
+
+    title: OptionalLine = None
+    description: OptionalProse = None
+    format: OptionalLine = None
+    media_type: OptionalLine = None
+    access_url: OptionalUrl = None
+    download_url: OptionalUrl = None
+
+
+class ItemRecord(Wire):
+    """信息项. `code` is the field's name in delivered data; `with_item_codes` makes it where it is missing."""
+
+    name: Name
+    name_en: OptionalLine = None
+    code: Annotated[ItemCode | None, _Blank] = None
+    definition: OptionalProse = None
+    data_type: DataType | None = None
+    length: Annotated[int | None, Field(ge=1, le=2_000_000_000)] = None
+    sharing_type: SharingType | None = None  # None: as the resource
+    sensitive: bool = False  # 敏感个人信息 (PIPL 28)
+    is_key: bool = False
+    code_list: OptionalLine = None  # 数据字典: the list its values come from
+    grade: Grade | None = None  # None: as the resource
+
+
+class ResourceRecord(Wire):
+    """Everything the catalog says about one resource. Only `title` is needed for a draft."""
+
+    title: Line
+    title_en: OptionalLine = None
+    code: OptionalLine = None  # made by the service, never reused
+    source_id: OptionalLine = None  # identifier in the catalog it was taken from
+    provider: Provider = Provider()
+    abstract: OptionalProse = None  # ≤ ABSTRACT_LIMIT
+    description: OptionalProse = None  # the source's own text where it is longer than an abstract may be
+    classification: Classification = Classification()
+    themes: Annotated[tuple[Theme, ...], Field(max_length=20)] = ()
+    base_library: BaseLibrary | None = None
+    categories: Annotated[tuple[Line, ...], Field(max_length=50)] = ()  # the source's own classification
+    keywords: Annotated[tuple[Line, ...], Field(max_length=500)] = ()
+    format: RecordFormat = RecordFormat()
+    items: Annotated[tuple[ItemRecord, ...], Field(max_length=ITEM_LIMIT)] = ()
+    sharing: Sharing = Sharing()
+    openness: OpennessTerms = OpennessTerms()
+    update_cycle: UpdateCycle | None = None
+    update_cycle_as_given: OptionalLine = None  # the words behind 其他
+    published_on: date | None = None
+    modified_as_given: OptionalLine = None  # last change as the source states it
+    related_codes: Annotated[tuple[Line, ...], Field(max_length=500)] = ()
+    grade: Grade | None = None
+    licence: OptionalUrl = None
+    landing_page: OptionalUrl = None
+    distributions: Annotated[tuple[Distribution, ...], Field(max_length=1000)] = ()
+    contact: Contact = Contact()
+    spatial: OptionalProse = None
+    temporal: OptionalLine = None
+    language: OptionalLine = None  # BCP 47, several joined by commas
+    extra: Extra = Field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The longest text about the resource."""
+        return self.description or self.abstract or ""
+
+    @property
+    def effective_grade(self) -> Grade | None:
+        """The strictest of the record's grade and its items' (GB/T 43697)."""
+        grades = [grade for grade in (self.grade, *(item.grade for item in self.items)) if grade]
+        return max(grades, key=GRADE_ORDER.index, default=None)
+
+
+def as_abstract(text: str) -> tuple[str | None, str | None]:
+    """A source's text as (abstract, description): itself alone where it fits, else cut, with the whole beside."""
+    text = text.strip()
+    if len(text) <= ABSTRACT_LIMIT:
+        return text or None, None
+    return text[: ABSTRACT_LIMIT - len(_TRUNCATED)].rstrip() + _TRUNCATED, text
+
+
+def content_hash(record: ResourceRecord) -> bytes:
+    """SHA-256 of the record's canonical JSON (RFC 8785). Unset fields are left out, so that a field added to
+    the record later changes no hash of before."""
+    return hashlib.sha256(rfc8785.dumps(record.model_dump(mode="json", exclude_defaults=True))).digest()
+
+
+def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ()) -> ResourceRecord:
+    """The record with a code for every item: its own, else the one an item of that name had in `previous`
+    (agreements name items by code), else the pinyin initials of its name, numbered where they are taken."""
+    if all(item.code for item in record.items):
+        return record
+    before = {item.name: item.code for item in previous if item.code}
+    taken = {item.code.lower() for item in record.items if item.code}
+    kept: dict[int, str] = {}
+    for position, item in enumerate(record.items):
+        known = before.get(item.name)
+        if not item.code and known and known.lower() not in taken:
+            kept[position] = known
+            taken.add(known.lower())
+    # A code that some item once had is not given to another.
+    taken |= {code.lower() for code in before.values()}
+    items = []
+    for position, item in enumerate(record.items):
+        code = item.code or kept.get(position) or _free_code(item.name, taken)
+        taken.add(code.lower())
+        items.append(item if item.code else item.model_copy(update={"code": code}))
+    return record.model_copy(update={"items": tuple(items)})
+
+
+def _free_code(name: str, taken: set[str]) -> str:
+    letters = "".join(c for c in initials(name) if c.isascii() and (c.isalnum() or c == "_"))[:50] or "item"
+    base = letters if not letters[0].isdigit() else f"_{letters}"
+    code, number = base, 1
+    while code.lower() in taken:
+        number += 1
+        code = f"{base}_{number}"
+    return code
+
+
+GUIDE = Text("编制指南；GB/T 21063.3", "catalog compilation guide; GB/T 21063.3")
+ARTICLE_13 = Text("809 第十三条 目录应载明的内容", "Decree 809 Art. 13, what a record states")
+ARTICLE_15 = Text("809 第十五条 共享属性", "Decree 809 Art. 15, sharing attribute")
+ARTICLE_18 = Text("条例第十八条 基础数据库应当共享", "Regulation Art. 18, base databases are shared")
+GRADING = Text("GB/T 43697 就高从严", "GB/T 43697, the strictest grade wins")
+
+
+def check_record(record: ResourceRecord, *, for_filing: bool = True) -> list[Fault]:
+    """Every rule the record breaks, in the order of its fields. A draft may lack things but not contradict
+    itself; filing (809-13) demands that nothing required is missing."""
+    faults = [*_contradictions(record)]
+    if for_filing:
+        faults += _omissions(record)
+    return faults
+
+
+def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
+    if len(record.abstract or "") > ABSTRACT_LIMIT:
+        message = Text("摘要有 {n} 字，不得超过 {limit} 字", "the abstract has {n} characters, {limit} are allowed")
+        yield Fault("/abstract", message.with_(n=len(record.abstract or ""), limit=ABSTRACT_LIMIT), GUIDE)
+    if record.base_library and record.classification.resource_class is not ResourceClass.BASE:
+        message = Text("基础数据库资源的分类应为基础类（1）", "a base library's resource is of class 1 (base)")
+        yield Fault("/classification/resource_class", message, GUIDE)
+    yield from _format_faults(record)
+    yield from _item_faults(record)
+    if record.sharing.type is SharingType.NOT_SHARED and record.openness.type is not Openness.NOT_OPEN:
+        message = Text("不予共享的资源不得开放", "what is not shared is not open")
+        yield Fault("/openness/type", message, GUIDE)
+    strictest = record.effective_grade
+    if record.grade and strictest is not record.grade:
+        message = Text("资源定级不得低于其信息项的最高级别", "the grade is not below the strictest of its items")
+        yield Fault("/grade", message, GRADING)
+
+
+def _format_faults(record: ResourceRecord) -> Iterator[Fault]:
+    chosen, mode = record.format, record.sharing.mode
+    if chosen.type and chosen.format_class is None:
+        yield Fault("/format/format_class", Text("填了格式类型，须填格式分类", "a type needs its class"), GUIDE)
+    if chosen.type and chosen.format_class:
+        fitting = FORMAT_TYPES[chosen.format_class]
+        if chosen.type.lower() not in {name.lower() for name in fitting}:
+            message = Text("“{type}”不属于“{zh}”的格式类型", "“{type}” is no type of “{en}”")
+            label = FORMAT_CLASSES[chosen.format_class]
+            filled = message.with_(type=chosen.type, zh=label.zh, en=label.en)
+            listed = Text("允许：" + "、".join(fitting), "allowed: " + ", ".join(fitting))
+            yield Fault("/format/type", filled, listed)
+    if mode is None:
+        return
+    if mode.type and mode.channel is not Channel.PLATFORM:
+        message = Text("只有共享平台方式才分类型", "only the shared platform has types")
+        yield Fault("/sharing/mode/type", message, GUIDE)
+    elif mode.type and chosen.format_class and mode.type not in FITTING_MODES[chosen.format_class]:
+        message = Text("“{format}”格式不能以“{mode}”方式共享", "the format “{format}” is not shared by “{mode}”")
+        labels = {"format": FORMAT_CLASSES[chosen.format_class], "mode": PLATFORM_MODES[mode.type]}
+        yield Fault("/sharing/mode/type", message.with_(**labels), GUIDE)
+
+
+def _item_faults(record: ResourceRecord) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for position, item in enumerate(record.items):
+        if not item.code:
+            continue
+        first = seen.setdefault(item.code.lower(), position)
+        if first != position:
+            message = Text("代码“{code}”与第 {n} 项重复", "the code “{code}” is that of item {n} too")
+            filled = message.with_(code=item.code, n=first + 1)
+            yield Fault(f"/items/{position}/code", filled, GUIDE)
+
+
+def _omissions(record: ResourceRecord) -> Iterator[Fault]:
+    sharing = record.sharing
+    required: tuple[tuple[str, object], ...] = (
+        ("/abstract", record.abstract),
+        ("/format/format_class", record.format.format_class),
+        ("/items", record.items),
+        ("/sharing/type", sharing.type),
+        ("/sharing/mode", sharing.mode),
+        ("/update_cycle", record.update_cycle),
+        ("/grade", record.effective_grade),
+    )
+    for field, value in required:
+        if not value:
+            yield Fault(field, Text("报送目录前须填写", "required before filing"), ARTICLE_13)
+    if record.format.format_class and not (record.format.type or record.format.other):
+        yield Fault("/format/type", Text("须填写格式类型或其他描述", "a type or a description is required"), GUIDE)
+    if sharing.mode and sharing.mode.channel is Channel.PLATFORM and sharing.mode.type is None:
+        message = Text("须选择数据库、文件或接口", "choose database, file or interface")
+        yield Fault("/sharing/mode/type", message, GUIDE)
+    yield from _sharing_omissions(record)
+    if record.openness.type is Openness.CONDITIONAL and not record.openness.condition:
+        yield Fault("/openness/condition", Text("有条件开放须载明开放条件", "state the conditions"), GUIDE)
+    if record.update_cycle is UpdateCycle.OTHER and not record.update_cycle_as_given:
+        yield Fault("/update_cycle_as_given", Text("选“其他”须说明周期", "say which cycle it is"), GUIDE)
+    if record.classification.resource_class is ResourceClass.BASE and record.base_library is None:
+        yield Fault("/base_library", Text("基础类资源须填写所属基础数据库", "name the base library"), GUIDE)
+    if record.classification.resource_class is ResourceClass.THEME and not record.themes:
+        yield Fault("/themes", Text("主题类资源须填写主题", "name the theme"), GUIDE)
+
+
+def _sharing_omissions(record: ResourceRecord) -> Iterator[Fault]:
+    sharing = record.sharing
+    if sharing.type is SharingType.CONDITIONAL and not sharing.condition:
+        message = Text("有条件共享须载明共享范围、用途和条件", "state scope, purpose and conditions of sharing")
+        yield Fault("/sharing/condition", message, ARTICLE_15)
+    if sharing.type is SharingType.NOT_SHARED:
+        message = Text("不予共享须有法律、行政法规或国务院决定的依据", "not sharing rests on a law, regulation or decision")
+        for field in ("reason", "citation"):
+            if not getattr(sharing, field):
+                yield Fault(f"/sharing/{field}", message, ARTICLE_15)
+    elif record.base_library and sharing.type is SharingType.CONDITIONAL and not sharing.citation:
+        message = Text("基础数据库资源默认无条件共享，例外须载明依据", "a base library is shared unless a law is cited")
+        yield Fault("/sharing/citation", message, ARTICLE_18)
