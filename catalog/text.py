@@ -38,9 +38,7 @@ class _Simplified(dict[int, str | None]):
         character = chr(code_point)
         if code_point < 128:
             simplified: str | None = character
-        elif (
-            unicodedata.category(character) == "Cf"
-        ):  # zero-width space, soft hyphen, byte order mark
+        elif unicodedata.category(character) == "Cf":  # zero-width space, soft hyphen, byte order mark
             simplified = None
         else:
             simplified = self._converter.convert(character)
@@ -78,7 +76,7 @@ def is_han(character: str) -> bool:
 
 
 def bigrams(text: str) -> list[str]:
-    """Search tokens in order: overlapping pairs of Han characters, a Han character standing alone, other words.
+    """Search tokens in order: overlapping pairs of Han characters, one standing alone, other words.
 
     "身份证 Grants" gives 身份, 份证, grant. English plurals are cut so that grant and grants meet.
     """
@@ -95,21 +93,15 @@ def bigrams(text: str) -> list[str]:
 
 def characters(text: str) -> list[str]:
     """The distinct Han characters of a text in order, so that a one-character search can be answered."""
-    return list(
-        dict.fromkeys(
-            character for run in words(text) if is_han(run[0]) for character in run
-        )
-    )
+    return list(dict.fromkeys(character for run in words(text) if is_han(run[0]) for character in run))
 
 
 @lru_cache(maxsize=65536)
 def initials(text: str) -> str:
-    """Pinyin initials as agencies use them in column codes: 身份证号 is "sfzh"; other letters and digits stay."""
+    """Pinyin initials as column codes use them: 身份证号 is "sfzh"; other letters and digits stay."""
     parts: list[str] = []
     for run in words(text):
-        parts.extend(
-            lazy_pinyin(run, style=Style.FIRST_LETTER) if is_han(run[0]) else [run]
-        )
+        parts.extend(lazy_pinyin(run, style=Style.FIRST_LETTER) if is_han(run[0]) else [run])
     return "".join(parts)
 
 

@@ -66,23 +66,15 @@ class SearchDocument:
 def build_schema() -> Schema:
     """Text fields hold tokens already cut by `catalog.text`, so tantivy only splits at spaces."""
     builder = SchemaBuilder()
-    builder.add_text_field(
-        "id", stored=True, tokenizer_name="raw", index_option="basic"
-    )
-    builder.add_text_field(
-        "position", stored=True, tokenizer_name="raw", index_option="basic"
-    )
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("position", stored=True, tokenizer_name="raw", index_option="basic")
     for name in ("title", "items", "body"):
-        builder.add_text_field(
-            name, tokenizer_name="whitespace", index_option="position"
-        )
+        builder.add_text_field(name, tokenizer_name="whitespace", index_option="position")
     builder.add_text_field("all", tokenizer_name="whitespace", index_option="basic")
     for name in ("exact_title", "exact_item", "exact_code", "suggestion"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in FACETS:
-        builder.add_text_field(
-            name, fast=True, tokenizer_name="raw", index_option="basic"
-        )
+        builder.add_text_field(name, fast=True, tokenizer_name="raw", index_option="basic")
     for name in FLAGS:
         builder.add_boolean_field(name, indexed=True)
     builder.add_integer_field("updated", fast=True)
@@ -92,9 +84,7 @@ def build_schema() -> Schema:
 def to_tantivy(document: SearchDocument) -> Document:
     """The document as the index stores it: tokens, exact folded names, facet values and suggestions."""
     title = f"{document.title} {document.title_en}"
-    body = " ".join(
-        (document.abstract, *document.keywords, document.agency_name, document.code)
-    )
+    body = " ".join((document.abstract, *document.keywords, document.agency_name, document.code))
     everything = " ".join((title, body, *document.items))
     facets: dict[str, list[str]] = {
         "jurisdiction": [document.jurisdiction],
@@ -113,19 +103,14 @@ def to_tantivy(document: SearchDocument) -> Document:
         items=_tokens(f" {SEPARATOR} ".join(document.items), " ".join(document.items)),
         body=" ".join(bigrams(body)),
         all=" ".join(dict.fromkeys([*bigrams(everything), *characters(everything)])),
-        exact_title=[
-            fold(name) for name in (document.title, document.title_en) if name
-        ],
+        exact_title=[fold(name) for name in (document.title, document.title_en) if name],
         exact_item=[fold(item) for item in document.items],
         exact_code=fold(document.code),
         suggestion=sorted(set(_suggestions(document))),
         open=document.open,
         published=document.published,
         updated=int(document.updated_at.timestamp()),
-        **{
-            name: [value for value in values if value]
-            for name, values in facets.items()
-        },
+        **{name: [value for value in values if value] for name, values in facets.items()},
     )
 
 
@@ -136,7 +121,7 @@ def _tokens(text: str, alone: str) -> str:
 
 
 def _suggestions(document: SearchDocument) -> Iterator[str]:
-    """`key TAB name`: the key is what people type (folded name or pinyin initials), the name what they are shown."""
+    """`key TAB name`: the key is what people type (folded name, pinyin initials), the name what is shown."""
     for name in (document.title, document.title_en, *document.items):
         shown = " ".join(name.split())[:_SUGGESTION_LIMIT]
         for key in {fold(shown), initials(shown)}:

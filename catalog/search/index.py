@@ -45,9 +45,7 @@ Sort = Literal["relevance", "updated"]
 
 MAX_LIMIT = 200
 MAX_OFFSET = 10_000
-_POSITION_ID = (
-    "\x00position"  # the document that carries the position; no resource has such an id
-)
+_POSITION_ID = "\x00position"  # the document that carries the position; no resource has such an id
 _WRITER_HEAP_BYTES = 64_000_000
 _REBUILD_BATCH = 20_000  # documents a commit, which bounds memory
 _FACET_VALUES = 100
@@ -88,7 +86,7 @@ class CatalogIndex:
 
     @classmethod
     def open(cls, path: str | Path) -> CatalogIndex:
-        """The index under `path`, made empty where there is none of this layout (then `position()` is None)."""
+        """The index under `path`, made empty where none has this layout (then `position()` is None)."""
         home = Path(path) / LAYOUT
         home.mkdir(parents=True, exist_ok=True)
         index = cls(home)
@@ -107,16 +105,12 @@ class CatalogIndex:
     def position(self) -> str | None:
         """The position given with the last applied change; None for an index that was never filled."""
         searcher = self._reader().searcher()
-        found = searcher.search(
-            Query.term_query(self._schema, "id", _POSITION_ID, "basic"), 1
-        ).hits
+        found = searcher.search(Query.term_query(self._schema, "id", _POSITION_ID, "basic"), 1).hits
         if not found:
             return None
         return str(searcher.doc(found[0][1]).get_first("position"))
 
-    def apply(
-        self, upserts: Iterable[SearchDocument], deletes: Iterable[str], position: str
-    ) -> None:
+    def apply(self, upserts: Iterable[SearchDocument], deletes: Iterable[str], position: str) -> None:
         """Write changes and the position in one commit: a crash leaves both or neither. Visible on return.
 
         Read `position()` before each batch: a rebuild elsewhere may have set it back.
@@ -177,9 +171,10 @@ class CatalogIndex:
     ) -> SearchResult:
         """One page of what matches `text` among what the asker may see.
 
-        `visible` lists alternatives, one of which a resource must meet: `[{"published": True}, {"agency": "a1"}]`
-        is "published, or ours"; `[{}]` is everything, `[]` nothing. A facet is counted without its own filter,
-        so that the other values can still be chosen. Without text the newest come first.
+        `visible` lists alternatives, one of which a resource must meet:
+        `[{"published": True}, {"agency": "a1"}]` is "published, or ours"; `[{}]` is everything, `[]` nothing.
+        A facet is counted without its own filter, so that its other values can still be chosen.
+        Without text the newest come first.
 
         Raises:
             UnknownFilter: a filter or facet the index does not have.
@@ -205,9 +200,7 @@ class CatalogIndex:
             within = all_of(base, restriction(schema, chosen))
         order = ranking(schema, typed) if sort == "relevance" else None
         if order is None:
-            found = searcher.search(
-                within, limit, order_by_field="updated", offset=offset
-            )
+            found = searcher.search(within, limit, order_by_field="updated", offset=offset)
         else:
             scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
             found = searcher.search(scored, limit, offset=offset)
@@ -221,17 +214,13 @@ class CatalogIndex:
         counts = self._count_facets(searcher, base, chosen, facets)
         return SearchResult(hits, _total(found), counts, relaxed and bool(hits))
 
-    def suggest(
-        self, prefix: str, *, visible: Sequence[Filters], limit: int = 8
-    ) -> list[str]:
-        """Titles and item names that begin with `prefix`, or whose pinyin initials do; most frequent first."""
+    def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> list[str]:
+        """Names (titles, items) that begin with `prefix`, or whose pinyin initials do, most frequent first."""
         key = fold(prefix[:64])
         if not key:
             return []
         searcher = self._reader().searcher()
-        terms = searcher.terms_with_prefix(
-            "suggestion", key, audience(self._schema, visible), limit * 8
-        )
+        terms = searcher.terms_with_prefix("suggestion", key, audience(self._schema, visible), limit * 8)
         names: dict[str, int] = {}
         for term, count in terms:
             name = term.partition("\t")[2]
@@ -244,25 +233,16 @@ class CatalogIndex:
         unknown = [name for name in facets if name not in FACETS]
         if unknown:
             raise UnknownFilter(unknown[0])
-        groups: dict[
-            str, list[str]
-        ] = {}  # the filter left out -> facets counted without it
+        groups: dict[str, list[str]] = {}  # the filter left out -> facets counted without it
         for name in facets:
             groups.setdefault(name if name in chosen else "", []).append(name)
         counts: dict[str, dict[str, int]] = {}
         for left_out, names in groups.items():
             others = {name: value for name, value in chosen.items() if name != left_out}
-            wanted = {
-                name: {"terms": {"field": name, "size": _FACET_VALUES}}
-                for name in names
-            }
-            answer = searcher.aggregate(
-                all_of(base, restriction(self._schema, others)), wanted
-            )
+            wanted = {name: {"terms": {"field": name, "size": _FACET_VALUES}} for name in names}
+            answer = searcher.aggregate(all_of(base, restriction(self._schema, others)), wanted)
             for name in names:
-                counts[name] = {
-                    str(b["key"]): int(b["doc_count"]) for b in answer[name]["buckets"]
-                }
+                counts[name] = {str(b["key"]): int(b["doc_count"]) for b in answer[name]["buckets"]}
         return {name: counts[name] for name in facets}
 
     def _reader(self) -> Index:

@@ -33,7 +33,7 @@ class UnknownFilter(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TypedText:
-    """What a person typed, cut into tokens; `runs` keeps together the tokens that should stand side by side."""
+    """What a person typed, cut into tokens; `runs` keeps together what should stand side by side."""
 
     folded: str
     runs: tuple[tuple[str, ...], ...]
@@ -64,9 +64,7 @@ def matching(schema: Schema, typed: TypedText, *, relaxed: bool = False) -> Quer
     if not relaxed:
         return Query.boolean_query([(Occur.Must, term) for term in terms])
     needed = -int(-len(terms) * _RELAXED_SHARE // 1)
-    return Query.boolean_query(
-        [(Occur.Should, term) for term in terms], minimum_number_should_match=needed
-    )
+    return Query.boolean_query([(Occur.Should, term) for term in terms], minimum_number_should_match=needed)
 
 
 def ranking(schema: Schema, typed: TypedText) -> Query | None:
@@ -74,30 +72,20 @@ def ranking(schema: Schema, typed: TypedText) -> Query | None:
     if not typed.tokens:
         return None
     parts = [
-        Query.const_score_query(
-            Query.term_query(schema, field, typed.folded, "basic"), score
-        )
+        Query.const_score_query(Query.term_query(schema, field, typed.folded, "basic"), score)
         for field, score in _EXACT.items()
     ]
     for run in typed.runs:
         for field, score in _WHOLE_RUN.items():
-            terms = [
-                (Occur.Must, Query.term_query(schema, field, token)) for token in run
-            ]
-            parts.append(
-                Query.const_score_query(
-                    Query.boolean_query(terms), score / len(typed.runs)
-                )
-            )
+            terms = [(Occur.Must, Query.term_query(schema, field, token)) for token in run]
+            parts.append(Query.const_score_query(Query.boolean_query(terms), score / len(typed.runs)))
         for field, score in _ADJACENT.items():
             if len(run) > 1:  # tantivy panics on a phrase of one word
                 phrase = Query.phrase_query(schema, field, list(run))
                 parts.append(Query.const_score_query(phrase, score / len(typed.runs)))
     for field, boost in _BM25.items():
         for token in typed.tokens:
-            parts.append(
-                Query.boost_query(Query.term_query(schema, field, token), boost)
-            )
+            parts.append(Query.boost_query(Query.term_query(schema, field, token), boost))
     return Query.boolean_query([(Occur.Should, part) for part in parts])
 
 
@@ -122,13 +110,9 @@ def audience(schema: Schema, visible: Sequence[Filters]) -> Query:
     """Documents that meet at least one of the alternatives; no alternative shows nothing."""
     if not visible:
         return Query.empty_query()
-    return Query.boolean_query(
-        [(Occur.Should, restriction(schema, filters)) for filters in visible]
-    )
+    return Query.boolean_query([(Occur.Should, restriction(schema, filters)) for filters in visible])
 
 
 def all_of(*queries: Query) -> Query:
     """Every query holds, without adding to the score."""
-    return Query.const_score_query(
-        Query.boolean_query([(Occur.Must, query) for query in queries]), 0.0
-    )
+    return Query.const_score_query(Query.boolean_query([(Occur.Must, query) for query in queries]), 0.0)

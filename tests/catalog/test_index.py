@@ -25,9 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TAOYUAN = REPOSITORY.parent / "shared" / "data" / "taoyuan-catalogue" / "catalogue.csv"
 
 
-def document(
-    resource_id: str, title: str, *items: str, **more: object
-) -> SearchDocument:
+def document(resource_id: str, title: str, *items: str, **more: object) -> SearchDocument:
     made = SearchDocument(
         id=resource_id,
         title=title,
@@ -75,9 +73,7 @@ CATALOG = [
         code="307001/000012",
         updated_at=datetime(2026, 9, 2, tzinfo=UTC),
     ),
-    document(
-        "cards", "身份证件办理记录", "受理编号", "办理日期", sharing_type="conditional"
-    ),
+    document("cards", "身份证件办理记录", "受理编号", "办理日期", sharing_type="conditional"),
     document(
         "abstract",
         "人口普查汇总",
@@ -175,24 +171,16 @@ def test_pages_follow_each_other(index: CatalogIndex) -> None:
     assert found(index, "", limit=2, offset=6) == []
 
 
-@pytest.mark.parametrize(
-    "page", [{"limit": 0}, {"limit": 201}, {"offset": -1}, {"offset": 10_001}]
-)
-def test_a_page_out_of_range_is_refused(
-    index: CatalogIndex, page: dict[str, int]
-) -> None:
+@pytest.mark.parametrize("page", [{"limit": 0}, {"limit": 201}, {"offset": -1}, {"offset": 10_001}])
+def test_a_page_out_of_range_is_refused(index: CatalogIndex, page: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="limit 1-200"):
         found(index, "水", **page)
 
 
 def test_only_what_the_asker_may_see(index: CatalogIndex) -> None:
-    public = index.search(
-        "身份证", visible=[{"published": True, "open": True}], facets=["agency"]
-    )
+    public = index.search("身份证", visible=[{"published": True, "open": True}], facets=["agency"])
     assert (public.hits, public.total, public.facets) == ((), 0, {"agency": {}})
-    agency = index.search(
-        "身份证", visible=[{"published": True}, {"agency": "ecology"}]
-    )
+    agency = index.search("身份证", visible=[{"published": True}, {"agency": "ecology"}])
     assert {hit.id for hit in agency.hits} == {"people", "cards"}
     owner = index.search("身份证", visible=[{"published": True}, {"agency": "police"}])
     assert {hit.id for hit in owner.hits} == {"people", "cards", "abstract"}
@@ -266,9 +254,7 @@ def test_a_failing_batch_changes_neither_documents_nor_position(
     assert "people" in found(index, "身份证")
 
 
-def test_one_writer_and_readers_that_follow(
-    index: CatalogIndex, tmp_path: Path
-) -> None:
+def test_one_writer_and_readers_that_follow(index: CatalogIndex, tmp_path: Path) -> None:
     other = CatalogIndex.open(tmp_path)
     with pytest.raises(IndexBusy):
         other.apply([], ["people"], "2")
@@ -288,9 +274,7 @@ def test_a_rebuild_switches_every_reader(index: CatalogIndex, tmp_path: Path) ->
     assert sorted(found(index, "水")) == ["more", "only"]
 
 
-def test_a_rebuild_leaves_at_most_the_previous_generation(
-    index: CatalogIndex, tmp_path: Path
-) -> None:
+def test_a_rebuild_leaves_at_most_the_previous_generation(index: CatalogIndex, tmp_path: Path) -> None:
     (tmp_path / "schema-0-text-0").mkdir()
     for number in range(3):
         index.rebuild(CATALOG, str(number))
@@ -356,11 +340,7 @@ def test_the_taoyuan_list_answers_well_and_quickly(tmp_path: Path) -> None:
             document(
                 row["編號"],
                 row["資料名稱"],
-                *[
-                    item
-                    for item in re.split(r"[、,，;；]", row["主要欄位說明"])
-                    if item
-                ],
+                *[item for item in re.split(r"[、,，;；]", row["主要欄位說明"]) if item],
                 abstract=row["資料集描述"],
                 agency_id=row["資料集提供機關"],
                 agency_name=row["資料集提供機關"],
@@ -385,8 +365,5 @@ def test_the_taoyuan_list_answers_well_and_quickly(tmp_path: Path) -> None:
         assert statistics.median(elapsed) < 50, text
         print(f"{text}: {result.total}, median {statistics.median(elapsed):.1f} ms")
         print("   ", [titles[hit.id] for hit in result.hits[:4]])
-    assert (
-        index.search("地号", visible=EVERYTHING).total
-        == index.search("地號", visible=EVERYTHING).total
-    )
+    assert index.search("地号", visible=EVERYTHING).total == index.search("地號", visible=EVERYTHING).total
     assert index.search("地号", visible=EVERYTHING).total > 90
