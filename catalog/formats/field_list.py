@@ -7,11 +7,11 @@ is handed back with its reason, never guessed into an item.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.kernel.text import Text
-from catalog.text import fold
+from catalog.text import fold, is_han
 
 NAME_LIMIT = 40  # characters; the longest real field name seen has 35, what is longer was a sentence
 PROSE_SHARE = 1 / 5  # of the parts that cannot be names, from which on the whole text is taken for prose
@@ -22,16 +22,19 @@ _NUMBERING = re.compile(r"(?:^|(?<=[^\d.\sA-Za-z]))\s*\d{1,2}[.．](?=[^\d\s])")
 _COLUMNS = re.compile(r"[ \u3000]+")
 _IN_SENTENCES = re.compile(r"[。！？!：:]|//|^[(（][一二三四五六七八九十\d]{1,2}[)）]")
 _NUMERAL = re.compile(r"[一二三四五六七八九十]{1,2}|\d+[.．]?")
+_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _LATIN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,39}", re.ASCII)
 _QUOTES = "\"'“”「」"
 
 
 @dataclass(frozen=True, slots=True)
 class ListedItem:
-    """One item of a list: its name and what the list says of it in brackets or after a colon."""
+    """One item of a list: its name, what the list says of it in brackets or after a colon, and its field code
+    where the list gives a code with the name beside it ("lat(緯度)")."""
 
     name: str
     definition: str | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,14 @@ _PROSE = Text("整段是说明文字，不是信息项清单", "the whole text i
 def read_field_list(
     text: str, *, title: str = "", noise: Collection[str] = ()
 ) -> tuple[list[ListedItem], list[Unread]]:
-    """The items a free-text list names, each name once, and the parts that are none.
+    """The items a free-text list names, each once, and the parts that are none.
 
     Separators inside brackets do not separate; a bracketed note or what follows a colon is the
     definition. `title` is the resource's, `noise` the words that stand for "nothing" (folded when compared).
     """
     parts = [part for chunk in _split(text) for part in _columns(chunk)]
     nothing = {fold(word) for word in noise}
-    items: dict[str, ListedItem] = {}
+    items: dict[tuple[str, str | None], ListedItem] = {}
     unread: list[Unread] = []
     for part in parts:
         item = _as_item(part)
@@ -70,11 +73,11 @@ def read_field_list(
         if reason is not None:
             unread.append(Unread(part[:200], reason))
         else:
-            items.setdefault(_distinct(items, item), item)
+            items.setdefault((item.name, item.definition), _with_code(item))
     sentences = sum(entry.reason in (_SENTENCE, _TOO_LONG, _NAMELESS) for entry in unread)
     if sentences > 1 and sentences > len(parts) * PROSE_SHARE:
         return [], [Unread(text.strip()[:200], _PROSE)]
-    return [ListedItem(name, item.definition) for name, item in items.items()], unread
+    return _with_distinct_codes(items.values()), unread
 
 
 def _split(text: str) -> Iterator[str]:
@@ -161,9 +164,20 @@ def _reason_against(item: ListedItem, *, alone: bool, title: str, nothing: set[s
     return None
 
 
-def _distinct(items: dict[str, ListedItem], item: ListedItem) -> str:
-    """The name an item goes by: with its definition where another item of the same name means something else."""
-    taken = items.get(item.name)
-    if taken is None or taken.definition == item.definition or not item.definition:
-        return item.name
-    return f"{item.name}（{item.definition}）"[:NAME_LIMIT]
+def _with_code(item: ListedItem) -> ListedItem:
+    """A field code with its name in brackets trades places: "lat(緯度)" is the item 緯度 with the code lat."""
+    name, _, rest = re.sub(r"[，,；;]\s*", "\n", item.definition or "", count=1).partition("\n")
+    if not _CODE.fullmatch(item.name) or len(name) > NAME_LIMIT or not any(is_han(c) for c in name):
+        return item
+    return ListedItem(name, rest or None, item.name)
+
+
+def _with_distinct_codes(items: Iterable[ListedItem]) -> list[ListedItem]:
+    """Nested structures repeat their codes (Zh_tw in each part); only the first keeps it."""
+    taken: set[str] = set()
+    result = []
+    for item in items:
+        code = item.code if item.code and item.code.lower() not in taken else None
+        taken.add((code or "").lower())
+        result.append(ListedItem(item.name, item.definition, code))
+    return result
