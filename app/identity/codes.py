@@ -15,18 +15,14 @@ _CREDIT_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"  # GB 32100: no I O S V Z
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)  # GB 11714
 _IDENTITY_CHECKS = "10X98765432"  # GB 11643: the check character by the sum modulo 11
 
-_CREDIT_CODE = re.compile(
-    rf"[{_CREDIT_ALPHABET}]{{2}}[0-9]{{6}}[{_CREDIT_ALPHABET}]{{10}}", re.ASCII
-)
+_CREDIT_CODE = re.compile(rf"[{_CREDIT_ALPHABET}]{{2}}[0-9]{{6}}[{_CREDIT_ALPHABET}]{{10}}", re.ASCII)
 _IDENTITY_NUMBER = re.compile(r"[1-9][0-9]{16}[0-9X]", re.ASCII)
 _DIVISION_CODE = re.compile(r"[1-9][0-9]{5}", re.ASCII)
 
 
 def organisation_check(body: str) -> str:
     """The GB 11714 check character of eight characters of an organisation code (组织机构代码)."""
-    total = sum(
-        w * int(c, 36) for w, c in zip(_ORGANISATION_WEIGHTS, body, strict=True)
-    )
+    total = sum(w * int(c, 36) for w, c in zip(_ORGANISATION_WEIGHTS, body, strict=True))
     return "0123456789X"[-total % 11]
 
 
@@ -48,17 +44,17 @@ def credit_code_fault(code: str) -> Text | None:
         return Text("统一社会信用代码应为18位", "a credit code has 18 characters")
     if not _CREDIT_CODE.fullmatch(code):
         return Text(
-            "统一社会信用代码只用数字和大写字母(不含I、O、S、V、Z),第3至8位为数字",
+            "统一社会信用代码只用数字和大写字母（不含I、O、S、V、Z），第3至8位为数字",
             "a credit code uses digits and capital letters without I, O, S, V, Z; characters 3 to 8 are digits",
         )
     if code[16] != organisation_check(code[8:16]):
         return Text(
-            "统一社会信用代码第9至17位的主体标识码校验位不符(GB 11714)",
+            "统一社会信用代码第9至17位的主体标识码校验位不符（GB 11714）",
             "characters 9 to 17 of the credit code fail the check of GB 11714",
         )
     if code[17] != credit_check(code[:17]):
         return Text(
-            "统一社会信用代码校验位不符(GB 32100)",
+            "统一社会信用代码校验位不符（GB 32100）",
             "the credit code fails the check of GB 32100",
         )
     return None
@@ -71,12 +67,12 @@ def division_code_fault(code: str) -> Text | None:
     """
     if not _DIVISION_CODE.fullmatch(code):
         return Text(
-            "行政区划代码应为6位数字,首位不为0",
+            "行政区划代码应为6位数字，首位不为0",
             "a division code has 6 digits and does not start with 0",
         )
     if code[2:4] == "00" and code[4:] != "00":
         return Text(
-            "行政区划代码市级位为00时,县级位也应为00",
+            "行政区划代码市级位为00时，县级位也应为00",
             "a division code with 00 for its city cannot name a district",
         )
     return None
@@ -88,7 +84,7 @@ def identity_number_fault(number: str) -> Text | None:
         return Text("公民身份号码应为18位", "an identity number has 18 characters")
     if not _IDENTITY_NUMBER.fullmatch(number):
         return Text(
-            "公民身份号码前17位应为数字,末位为数字或大写X",
+            "公民身份号码前17位应为数字，末位为数字或大写X",
             "an identity number has 17 digits, then a digit or a capital X",
         )
     try:
@@ -100,7 +96,7 @@ def identity_number_fault(number: str) -> Text | None:
         )
     if number[17] != identity_check(number[:17]):
         return Text(
-            "公民身份号码校验位不符(GB 11643)",
+            "公民身份号码校验位不符（GB 11643）",
             "the identity number fails the check of GB 11643",
         )
     return None
