@@ -1,4 +1,4 @@
-"""Tables of resources: the record in force, its items for matching, published versions, code sequences."""
+"""Tables of resources: the record in force, its items for matching, published versions, the numbers of codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Sequence, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -89,10 +89,6 @@ class Item(Base):
     )
 
 
-class ResourceCodeSequence(Base):
-    """The last number given out behind each prefix of resource codes. Numbers are never given twice."""
-
-    __tablename__ = "resource_code_sequence"
-
-    prefix: Mapped[str] = mapped_column(primary_key=True)
-    last: Mapped[int] = mapped_column(BigInteger)
+# The number behind the "/" of a resource's code. A sequence gives no number twice, and nobody waits for it
+# while a long import holds its transaction open.
+RESOURCE_NUMBER = Sequence("resource_number", metadata=Base.metadata)

@@ -1,0 +1,202 @@
+"""Resources brought in from another catalog, many at a time: new, changed or unchanged.
+
+Owns how an imported record meets the one that is there. Reading files is `catalog.formats`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import and_, insert, or_, select
+from sqlalchemy.orm import Session
+
+from app.identity.models import Agency
+from app.identity.profiles import start_clock
+from app.kernel import history, ledger
+from app.kernel.actor import Actor
+from app.kernel.clock import new_id, now
+from app.kernel.db import advisory_lock
+from app.kernel.history import Event
+from app.kernel.machine import Party
+from catalog.resources.models import Item, Resource, ResourceVersion
+from catalog.resources.record import ResourceRecord, content_hash, with_item_codes
+from catalog.resources.service import (
+    KIND,
+    attested,
+    columns_of,
+    item_rows,
+    replace_items,
+    reserve_numbers,
+    version_row,
+    write_record,
+)
+from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW, WITHDRAWN
+
+Outcome = Literal["new", "changed", "unchanged"]
+ImportState = Literal["draft", "filed", "published"]
+
+BATCH = 500  # a good size for one call of `upsert_imported`
+_PARTIES: frozenset[Party] = frozenset({"importer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record read from a source, and the registered agency that provides it."""
+
+    agency: Agency
+    record: ResourceRecord
+
+    @property
+    def source_id(self) -> str:
+        """The record's identifier in its source. Errors: ValueError where the reader gave none."""
+        if self.record.source_id is None:
+            raise ValueError(f"imported record without source_id: {self.record.title}")
+        return self.record.source_id
+
+
+def compare_imported(session: Session, incoming: Sequence[Incoming], *, source: str) -> list[Outcome]:
+    """What `upsert_imported` would do with each record, writing nothing."""
+    present = _present(session, incoming, source)
+    return [_outcome(present.get(row.source_id), row.record, source) for row in incoming]
+
+
+def upsert_imported(
+    session: Session, incoming: Sequence[Incoming], *, source: str, as_state: ImportState, by: Actor
+) -> list[Outcome]:
+    """Bring in records of `source` (a stable name of the catalog they come from), in the order given.
+
+    A resource is known again by (source, record.source_id), or by its own code where the record carries
+    one that its agency has. New ones get `as_state`; a known one is changed where the source changed since
+    it was last imported and keeps its state, so what was edited here since stays until then. Withdrawn
+    ones are left alone. Each change is one event, one ledger entry and, if published, one version.
+    `incoming` may be long (500 is a good batch) and must not name one source_id twice: ValueError.
+    """
+    if len({row.source_id for row in incoming}) != len(incoming):
+        raise ValueError("one source_id twice in a batch")
+    advisory_lock(session, f"import:{source}")
+    present = _present(session, incoming, source)
+    outcomes = [_outcome(present.get(row.source_id), row.record, source) for row in incoming]
+    _insert(session, [r for r, o in zip(incoming, outcomes, strict=True) if o == "new"], source, as_state, by)
+    changed = [r for r, outcome in zip(incoming, outcomes, strict=True) if outcome == "changed"]
+    for row in changed:
+        _change(session, present[row.source_id], row, source, by)
+    session.flush()
+    replace_items(session, [present[row.source_id] for row in changed])
+    return outcomes
+
+
+def _present(session: Session, incoming: Sequence[Incoming], source: str) -> dict[str, Resource]:
+    """What the catalog holds of these records, by source_id."""
+    by_id = {row.source_id: row for row in incoming}
+    by_code = {row.record.code: row for row in incoming if row.record.code}
+    query = select(Resource).where(
+        or_(
+            and_(Resource.source == source, Resource.source_id.in_(by_id)),
+            Resource.code.in_(by_code),
+        )
+    )
+    found: dict[str, Resource] = {}
+    for resource in session.scalars(query):
+        if resource.source == source and resource.source_id in by_id:
+            found[resource.source_id] = resource
+        elif by_code[resource.code].agency.id == resource.agency_id:
+            found.setdefault(by_code[resource.code].source_id, resource)
+    return found
+
+
+def _outcome(resource: Resource | None, record: ResourceRecord, source: str) -> Outcome:
+    if resource is None:
+        return "new"
+    if resource.state == WITHDRAWN:
+        return "unchanged"
+    if _comes_from(resource, source):
+        same = resource.source_hash == content_hash(record)
+    else:
+        same = resource.content_hash == content_hash(_completed(record, resource, source))
+    return "unchanged" if same else "changed"
+
+
+def _comes_from(resource: Resource, source: str) -> bool:
+    """Whether it was first imported from `source`; else the record carries its code, as a workbook that was
+    exported here does."""
+    return resource.source == source
+
+
+def _completed(record: ResourceRecord, resource: Resource, source: str) -> ResourceRecord:
+    """The record with the code and the item codes the resource already has."""
+    before = ResourceRecord.model_validate(resource.record)
+    update: dict[str, Any] = {"code": resource.code}
+    if not _comes_from(resource, source):
+        update["source_id"] = before.source_id
+    return with_item_codes(record.model_copy(update=update), before.items)
+
+
+def _insert(
+    session: Session, rows: Sequence[Incoming], source: str, as_state: ImportState, by: Actor
+) -> None:
+    """Write new resources in a handful of statements, whatever their number."""
+    if not rows:
+        return
+    act = f"import_{as_state}"
+    transition = RESOURCE.find(None, act)
+    assert transition is not None
+    resources: list[Resource] = []
+    items: list[dict[str, Any]] = []
+    for row, number in zip(rows, reserve_numbers(session, len(rows)), strict=True):
+        code = f"{row.record.classification.prefix}/{number:06d}"
+        record = with_item_codes(row.record.model_copy(update={"code": code}))
+        resource = Resource(
+            id=new_id(), agency_id=row.agency.id, jurisdiction_id=row.agency.jurisdiction_id, code=code,
+            source=source, source_id=row.source_id, source_hash=content_hash(row.record),
+            created_at=now(), updated_at=now(), state=transition.target, version=1,
+            published_version=int(transition.target == PUBLISHED), **columns_of(record),
+        )  # fmt: skip
+        resources.append(resource)
+        items += item_rows(resource.id, record)
+    session.add_all(resources)
+    session.flush()
+    if items:
+        session.execute(insert(Item), items)
+    if transition.target == PUBLISHED:
+        session.execute(insert(ResourceVersion), [version_row(resource) for resource in resources])
+    _record_many(session, resources, act, transition.target, transition.basis, by)
+    if transition.duty == REVIEW:
+        for resource in resources:
+            start_clock(
+                session, jurisdiction_id=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW
+            )
+
+
+def _record_many(
+    session: Session, resources: Sequence[Resource], act: str, state: str, basis: str, by: Actor
+) -> None:
+    """`history.create` for many: the same events and ledger entries, in three statements."""
+    events = [
+        Event(
+            id=new_id(), at=now(), kind=KIND, subject_id=resource.id, act=act, state_from=None, state_to=state,
+            version=1, party="importer", actor_kind=by.kind, actor_id=by.id, actor_name=by.name,
+            agency_id=by.agency_id, reason=None, legal_basis=basis, data=attested(resource), ledgered=True,
+        )
+        for resource in resources
+    ]  # fmt: skip
+    session.add_all(events)
+    session.flush()
+    ledger.append_many(
+        session, [(event.id, f"{KIND}.{act}", event.subject_id, event.content()) for event in events]
+    )
+
+
+def _change(session: Session, resource: Resource, row: Incoming, source: str, by: Actor) -> None:
+    record = _completed(row.record, resource, source)
+    data = {"code": resource.code, "content_sha256": content_hash(record).hex()}
+    history.advance(session, resource, RESOURCE, "import_change", by=by, parties=_PARTIES, data=data)
+    write_record(resource, record)
+    resource.agency_id, resource.jurisdiction_id = row.agency.id, row.agency.jurisdiction_id
+    if _comes_from(resource, source):
+        resource.source_hash = content_hash(row.record)
+    if resource.state == PUBLISHED:
+        resource.published_version += 1
+        session.execute(insert(ResourceVersion), [version_row(resource)])
+

@@ -1,0 +1,317 @@
+"""What is done to a resource by hand: write, edit, file, publish, return, suspend, withdraw; who may see it.
+
+Every change of state goes through the table in `states`. What imports bring is `importing`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    any_,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+)  # fmt: skip
+from sqlalchemy.orm import Session, aliased, selectinload
+
+from app.identity import agencies
+from app.identity.models import Agency, Jurisdiction
+from app.identity.profiles import start_clock
+from app.kernel import deadlines, history
+from app.kernel.actor import Actor, ActorKind, Role, system_actor
+from app.kernel.clock import new_id
+from app.kernel.deadlines import Consequence, DeadlineRow
+from app.kernel.errors import Fault, Invalid, NotFound
+from app.kernel.machine import Party
+from app.kernel.text import Text
+from app.kernel.wire import LongText, ShortText, Wire
+from catalog.resources.codes import Openness
+from catalog.resources.models import RESOURCE_NUMBER, Item, Resource, ResourceVersion
+from catalog.resources.record import (
+    ARTICLE_13,
+    ItemRecord,
+    Provider,
+    ResourceRecord,
+    check_record,
+    content_hash,
+    with_item_codes,
+)
+from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW
+from catalog.text import NORMALISATION_VERSION, fold
+
+KIND = RESOURCE.kind
+
+
+class FilingStatement(Wire):
+    """What the approver signs when filing (809-12): where the secrecy review stands on record, and the
+    personal information impact assessment where an item is sensitive (PIPL 55)."""
+
+    secrecy_review: ShortText
+    personal_information_assessment: ShortText | None = None
+
+
+class Defect(Wire):
+    """One thing the authority wants mended; `field` is a JSON pointer into the record, empty for the whole."""
+
+    field: Annotated[str, Field(max_length=200)] = ""
+    message: ShortText
+
+
+class Defects(Wire):
+    """Everything that is wrong with a filed record, told at once."""
+
+    defects: Annotated[tuple[Defect, ...], Field(min_length=1, max_length=200)]
+
+
+class Reason(Wire):
+    """Why something that was published is taken out of use, or put back."""
+
+    reason: LongText
+
+
+def create_draft(session: Session, *, agency_id: UUID, record: ResourceRecord, by: Actor) -> Resource:
+    """A new resource of an agency, in draft. Errors: NotFound, NotPermitted, Invalid."""
+    owner = agencies.agency(session, agency_id)
+    resource = Resource(id=new_id(), agency_id=owner.id, jurisdiction_id=owner.jurisdiction_id)
+    resource.code = f"{record.classification.prefix}/{reserve_numbers(session, 1)[0]:06d}"
+    resource.published_version = 0
+    write_record(resource, _as_own(record, owner, resource.code))
+    parties = parties_of(session, by, resource)
+    history.create(session, resource, RESOURCE, "create", by=by, parties=parties, data=attested(resource))
+    replace_items(session, [resource])
+    _require(check_record(record, for_filing=False))
+    return resource
+
+
+def edit_draft(
+    session: Session, resource: Resource, *, record: ResourceRecord, expected_version: int, by: Actor
+) -> None:
+    """Replace the record of a draft or a returned resource. Items keep their codes by name.
+    Errors: StaleVersion, WrongMoment, NotPermitted, Invalid."""
+    owner = agencies.agency(session, resource.agency_id)
+    before = ResourceRecord.model_validate(resource.record)
+    completed = _as_own(record, owner, resource.code, before.items)
+    data = {"content_sha256": content_hash(completed).hex()}
+    _advance(session, resource, "edit", by=by, expected_version=expected_version, data=data)
+    _require(check_record(completed, for_filing=False))
+    write_record(resource, completed)
+    replace_items(session, [resource])
+
+
+def file(
+    session: Session, resource: Resource, *, statement: FilingStatement, expected_version: int, by: Actor
+) -> None:
+    """报送: hand the record to the authority, signed by the approver; the review clock starts (809-17).
+    Errors: StaleVersion, WrongMoment, NotPermitted, Invalid naming everything that is missing."""
+    data = {**attested(resource), "statement": statement.model_dump(mode="json")}
+    _advance(session, resource, "file", by=by, expected_version=expected_version, data=data)
+    record = ResourceRecord.model_validate(resource.record)
+    faults = check_record(record)
+    if any(item.sensitive for item in record.items) and not statement.personal_information_assessment:
+        message = Text("含敏感个人信息，须附个人信息保护影响评估", "sensitive items need an impact assessment")
+        faults.append(Fault("/personal_information_assessment", message, ARTICLE_13))
+    _require(faults)
+    start_clock(
+        session, jurisdiction_id=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW
+    )
+
+
+def publish(session: Session, resource: Resource, *, expected_version: int, by: Actor) -> None:
+    """审核发布: the authority publishes what was filed; the record becomes a version that never changes.
+    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    _advance(session, resource, "publish", by=by, expected_version=expected_version, data=attested(resource))
+    deadlines.end(session, KIND, resource.id, outcome="met", duty=REVIEW)
+    resource.published_version += 1
+    session.execute(insert(ResourceVersion), [version_row(resource)])
+
+
+def return_with_defects(
+    session: Session, resource: Resource, *, defects: Sequence[Defect], expected_version: int, by: Actor
+) -> None:
+    """退回: the authority sends a filed record back with every defect at once; the review clock is met.
+    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    data = {"defects": [defect.model_dump() for defect in defects]}
+    _advance(session, resource, "return", by=by, expected_version=expected_version, data=data)
+    deadlines.end(session, KIND, resource.id, outcome="met", duty=REVIEW)
+
+
+def take_out(
+    session: Session, resource: Resource, act: str, *, reason: str, expected_version: int, by: Actor
+) -> None:
+    """暂停 `suspend`, 恢复 `resume` or 撤销 `withdraw` a published resource, with the reason.
+    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    _advance(session, resource, act, by=by, expected_version=expected_version, reason=reason)
+
+
+def mark_review_overdue(session: Session, clock: DeadlineRow) -> None:
+    """The authority let its review clock run out (809-17): recorded, for supervision; nothing is deemed."""
+    history.record(
+        session, kind=KIND, subject_id=clock.subject_id, act="review_overdue", by=system_actor("clock"),
+        party="clock", basis=clock.legal_basis, data={"due_on": clock.due_on.isoformat()},
+    )  # fmt: skip
+
+
+CONSEQUENCES: dict[str, Consequence] = {REVIEW: mark_review_overdue}
+
+
+def visible_to(by: Actor) -> ColumnElement[bool]:
+    """Which resources `by` may know of: open ones anyone, published ones whoever is signed in, all others
+    their own agency and the catalog administrators of its authority."""
+    if by.kind is ActorKind.SYSTEM:
+        return true()
+    published = Resource.state == PUBLISHED
+    if by.kind is ActorKind.ANONYMOUS:
+        return and_(published, Resource.is_open)
+    reviewed = Resource.jurisdiction_id.in_(reviewed_jurisdictions(by)) if reviews(by) else false()
+    return or_(published, Resource.agency_id == by.agency_id, reviewed)
+
+
+def reviews(by: Actor) -> bool:
+    """Whether `by` reviews records for an authority."""
+    return by.is_authority and Role.CATALOG_ADMINISTRATOR in by.roles
+
+
+def reviewed_jurisdictions(by: Actor) -> Select[UUID]:
+    """Query of the jurisdictions that `by`'s authority is the authority of: its own, and those below that
+    have none nearer."""
+    place, nearer = aliased(Jurisdiction), aliased(Jurisdiction)
+    own_level = select(Jurisdiction.level).where(Jurisdiction.id == by.jurisdiction_id).scalar_subquery()
+    has_nearer = exists().where(
+        nearer.id == any_(place.path), nearer.authority_id.is_not(None), nearer.level > own_level
+    )
+    return select(place.id).where(literal(by.jurisdiction_id, Uuid) == any_(place.path), ~has_nearer)
+
+
+def find(session: Session, resource_id: UUID, by: Actor) -> Resource:
+    """The resource, with its agency, if `by` may know of it. Errors: NotFound."""
+    query = select(Resource).options(selectinload(Resource.agency))
+    resource = session.scalar(query.where(Resource.id == resource_id, visible_to(by)))
+    if resource is None:
+        raise NotFound()
+    return resource
+
+
+def parties_of(session: Session, by: Actor, resource: Resource) -> frozenset[Party]:
+    """What `by` is to the resource: owner (提供方), authority (主管部门), both or neither."""
+    parties: set[Party] = set()
+    if by.agency_id is not None and by.agency_id == resource.agency_id:
+        parties.add("owner")
+    if by.is_authority and agencies.authority_of(session, resource.jurisdiction_id).id == by.agency_id:
+        parties.add("authority")
+    return frozenset(parties)
+
+
+def reserve_numbers(session: Session, count: int) -> list[int]:
+    """`count` numbers for resource codes, never given again, not even when this transaction fails."""
+    numbers = select(func.nextval(RESOURCE_NUMBER.name)).select_from(func.generate_series(1, count))
+    return list(session.scalars(numbers))
+
+
+def columns_of(record: ResourceRecord) -> dict[str, Any]:
+    """The columns of `resource` that follow from its record."""
+    return {
+        "title": record.title,
+        "title_en": record.title_en,
+        "sharing_type": record.sharing.type,
+        "openness": record.openness.type,
+        "is_open": record.openness.type is Openness.UNCONDITIONAL,
+        "themes": list(record.themes),
+        "base_library": record.base_library,
+        "update_cycle": record.update_cycle,
+        "format_class": record.format.format_class,
+        "grade": record.effective_grade,
+        "record": record.model_dump(mode="json", exclude_defaults=True),
+        "content_hash": content_hash(record),
+    }
+
+
+def item_rows(resource_id: UUID, record: ResourceRecord) -> list[dict[str, Any]]:
+    """The rows of `item` for a record whose items all have codes."""
+    return [
+        {
+            "resource_id": resource_id,
+            "position": position,
+            **item.model_dump(exclude={"length", "grade"}),
+            "folded_name": fold(item.name),
+            "normalisation": NORMALISATION_VERSION,
+        }
+        for position, item in enumerate(record.items)
+    ]
+
+
+def replace_items(session: Session, resources: Sequence[Resource]) -> None:
+    """Write the items of these resources anew from their records."""
+    session.execute(delete(Item).where(Item.resource_id.in_([resource.id for resource in resources])))
+    rows = [
+        row
+        for resource in resources
+        for row in item_rows(resource.id, ResourceRecord.model_validate(resource.record))
+    ]
+    if rows:
+        session.execute(insert(Item), rows)
+
+
+def version_row(resource: Resource) -> dict[str, Any]:
+    """The row of `resource_version` for the record in force."""
+    return {
+        "resource_id": resource.id,
+        "number": resource.published_version,
+        "record": resource.record,
+        "content_hash": resource.content_hash,
+    }
+
+
+def _as_own(
+    record: ResourceRecord, owner: Agency, code: str, previous: Sequence[ItemRecord] = ()
+) -> ResourceRecord:
+    """The record as the agency's own: provider and code are the register's, whatever was sent."""
+    provider = Provider(
+        name=owner.name, code=owner.credit_code or owner.local_code, department=record.provider.department
+    )
+    return with_item_codes(record.model_copy(update={"provider": provider, "code": code}), previous)
+
+
+def write_record(resource: Resource, record: ResourceRecord) -> None:
+    for name, value in columns_of(record).items():
+        setattr(resource, name, value)
+
+
+def attested(resource: Resource) -> dict[str, Any]:
+    """What the ledger attests of the content that was decided on."""
+    return {"code": resource.code, "content_sha256": resource.content_hash.hex()}
+
+
+def _advance(
+    session: Session,
+    resource: Resource,
+    act: str,
+    *,
+    by: Actor,
+    expected_version: int,
+    reason: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    parties = parties_of(session, by, resource)
+    history.advance(
+        session, resource, RESOURCE, act, by=by, parties=parties, expected_version=expected_version,
+        reason=reason, data=data,
+    )  # fmt: skip
+
+
+def _require(faults: Sequence[Fault]) -> None:
+    if faults:
+        raise Invalid(faults=faults)
