@@ -14,7 +14,7 @@ from typing import BinaryIO
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from catalog.formats.mapping import ColumnMapping, apply_mapping
-from catalog.formats.reading import CELL_LIMIT, ROW_LIMIT, FileRefused, FileTooLarge, Rejected, Row
+from catalog.formats.reading import CELL_LIMIT, ROW_LIMIT, FileRefused, FileTooLarge, Rejected, Row, SourceRow
 
 COLUMN_LIMIT = 500
 
@@ -32,13 +32,12 @@ def read_csv(stream: BinaryIO, mapping: ColumnMapping, encoding: str | None = No
         for number, row in enumerate(rows, start=1):
             if number > ROW_LIMIT:
                 raise FileTooLarge(Text("行数超过 {n}。", "More than {n} rows.").with_(n=ROW_LIMIT))
-            place = f"row {number + 1}"
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
-                yield _ragged(place, header, row)
+                yield _ragged(number + 1, header, row)
                 continue
-            yield apply_mapping(mapping, dict(zip(header, row, strict=True)), place)
+            yield apply_mapping(mapping, dict(zip(header, row, strict=True)), number + 1)
     except UnicodeDecodeError as error:
         raise FileRefused(_undecodable(text.encoding)) from error
     except csv.Error as error:
@@ -108,12 +107,11 @@ def _require_columns(header: list[str], mapping: ColumnMapping) -> None:
         raise FileRefused(message.with_(name=mapping.name), faults=faults)
 
 
-def _ragged(place: str, header: list[str], row: list[str]) -> Rejected:
+def _ragged(number: int, header: list[str], row: list[str]) -> Rejected:
     message = Text("该行有 {n} 个单元格，表头有 {m} 列", "this row has {n} cells, the header {m} columns")
     cells = {name: cell[:CELL_LIMIT] for name, cell in zip(header, row, strict=False)}
-    return Rejected(
-        place, (Fault(header[0] if header else "", message.with_(n=len(row), m=len(header))),), cells
-    )
+    fault = Fault(header[0], message.with_(n=len(row), m=len(header)))
+    return Rejected(f"row {number}", (fault,), (SourceRow(number, cells),))
 
 
 def _undecodable(tried: str) -> Text:

@@ -26,11 +26,12 @@ from catalog.formats.reading import (
     Read,
     Rejected,
     Row,
+    SourceRow,
     clean,
     validated,
 )
 from catalog.resources.codes import Openness, SharingType, UpdateCycle
-from catalog.resources.record import ResourceRecord, as_abstract
+from catalog.resources.record import ResourceRecord, as_abstract, check_record
 
 SCHEMA = Text("DCAT-US 1.1 数据集必填项", "required of a dataset by DCAT-US 1.1")
 PUBLISHER_DEPTH_LIMIT = 8
@@ -76,12 +77,15 @@ def read_dcat_us(stream: BinaryIO) -> Iterator[Row]:
     The file is read whole: JSON has no rows, and UPLOAD_LIMIT_BYTES bounds it.
     """
     for number, entry in enumerate(_entries(stream)):
-        place = f"dataset[{number}]"
         if isinstance(entry, dict):
-            yield _read(entry, place)
+            yield _read(entry, number)
         else:
             fault = Text("不是数据集对象", "not a dataset object")
-            yield Rejected(place, (Fault("", fault),), {"dataset": json.dumps(entry)[:200]})
+            yield Rejected(
+                f"dataset[{number}]",
+                (Fault("", fault),),
+                (SourceRow(number, {"dataset": json.dumps(entry)[:200]}),),
+            )
 
 
 def _entries(stream: BinaryIO) -> list[JsonValue]:
@@ -109,7 +113,8 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _read(entry: Members, place: str) -> Row:
+def _read(entry: Members, number: int) -> Row:
+    place = f"dataset[{number}]"
     entry = {key: _cleaned(value) for key, value in entry.items()}
     notes = [
         Fault(f"/{member}", Text("来源缺少此项", "missing in the source"), SCHEMA)
@@ -118,14 +123,17 @@ def _read(entry: Members, place: str) -> Row:
     ]
     publisher = _publisher(entry.get("publisher"))
     values = _values(entry, publisher, notes)
-    raw = {"title": str(entry.get("title", ""))[:200], "identifier": str(entry.get("identifier", ""))[:200]}
+    shown = {member: _text(entry.get(member))[:500] for member in ("title", "identifier")}
+    rows = (SourceRow(number, shown),)
     if not entry.get("identifier"):
         fault = Text("没有标识，再次导入时无法认出", "no identifier: it could not be recognised again")
-        return Rejected(place, (Fault("/identifier", fault, SCHEMA),), raw)
+        return Rejected(place, (Fault("/identifier", fault, SCHEMA),), rows)
     record = validated(ResourceRecord, values)
     if isinstance(record, tuple):
-        return Rejected(place, record, raw)
-    return Read(place, record, publisher, tuple(notes), raw)
+        return Rejected(place, record, rows)
+    if broken := check_record(record, for_filing=False):
+        return Rejected(place, tuple(broken), rows)
+    return Read(place, record, publisher, tuple(notes), rows)
 
 
 def _cleaned(value: JsonValue) -> JsonValue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Literal
@@ -20,8 +21,8 @@ from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
 from catalog.formats.field_list import read_field_list
 from catalog.formats.format_names import describe_formats
-from catalog.formats.reading import AgencyRef, Read, Rejected, Row, clean, too_long, validated
-from catalog.resources.record import ResourceRecord, as_abstract
+from catalog.formats.reading import AgencyRef, Read, Rejected, Row, SourceRow, clean, too_long, validated
+from catalog.resources.record import ResourceRecord, as_abstract, check_record
 
 
 class FieldRule(Wire):
@@ -98,12 +99,15 @@ def load_mapping(name: str) -> ColumnMapping:
     return ColumnMapping.model_validate(json.loads(text))
 
 
-def apply_mapping(mapping: ColumnMapping, cells: Mapping[str, str], place: str) -> Row:
+def apply_mapping(mapping: ColumnMapping, cells: Mapping[str, str], number: int) -> Row:
     """One row of a table as a resource."""
+    place = f"row {number}"
     faults = [Fault(column, fault) for column, value in cells.items() if (fault := too_long(value))]
     if faults:
-        return Rejected(place, tuple(faults), {k: v[:200] for k, v in cells.items()})
+        shortened = SourceRow(number, {column: value[:200] for column, value in cells.items()})
+        return Rejected(place, tuple(faults), (shortened,))
     cells = {column: clean(value) for column, value in cells.items()}
+    rows = (SourceRow(number, cells),)
     values: dict[str, JsonValue] = {}
     notes: list[Fault] = []
     title_rule = mapping.fields.get("title", FieldRule())
@@ -117,12 +121,15 @@ def apply_mapping(mapping: ColumnMapping, cells: Mapping[str, str], place: str) 
         values["abstract"], values["description"] = as_abstract(text)
     agency = _agency(mapping.agency, cells) if mapping.agency else None
     if mapping.agency and agency is None:
-        fault = Text("看不出是哪个单位", "names no agency")
-        return Rejected(place, (Fault(mapping.agency.column, fault),), cells)
+        return Rejected(
+            place, (Fault(mapping.agency.column, Text("看不出是哪个单位", "names no agency")),), rows
+        )
     record = validated(ResourceRecord, _with_lists(values), mapping.column_of)
     if isinstance(record, tuple):
-        return Rejected(place, record, cells)
-    return Read(place, record, agency, tuple(notes), cells)
+        return Rejected(place, record, rows)
+    if broken := check_record(record, for_filing=False):
+        return Rejected(place, tuple(replace(f, field=mapping.column_of(f.field)) for f in broken), rows)
+    return Read(place, record, agency, tuple(notes), rows)
 
 
 def _agency(rule: AgencyRule, cells: Mapping[str, str]) -> AgencyRef | None:

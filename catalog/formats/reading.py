@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -53,24 +53,42 @@ class AgencyRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One row of a table as it came: its number as a spreadsheet shows it, and its cells by column."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CellFault(Fault):
+    """A fault of one cell; `field` names it for people, `row` and `column` find it in the source rows."""
+
+    row: int = 0
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """One resource of the source. `agency` is None where the source names no provider; `notes` tell what of
-    the row was not read, or breaks the source's own rules, without keeping the resource out."""
+    it was not read, or breaks the source's own rules, without keeping the resource out. `rows` are handed
+    back where the service refuses it."""
 
     place: str  # "row 17", "dataset[3]"
     record: ResourceRecord
     agency: AgencyRef | None = None
     notes: tuple[Fault, ...] = ()
-    raw: Mapping[str, str] = field(default_factory=dict)  # the cells, to hand back where the service refuses
+    rows: tuple[SourceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One row that was not brought in. A fault's field is the column (or JSON pointer) it stands in."""
+    """One resource that was not brought in, with every fault found. A fault's field is the column, the cell
+    or the JSON pointer it stands at."""
 
     place: str
     faults: tuple[Fault, ...]
-    raw: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[SourceRow, ...] = ()
 
 
 Row = Read | Rejected
