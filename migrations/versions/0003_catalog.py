@@ -76,10 +76,7 @@ CREATE TABLE item (
 CREATE UNIQUE INDEX uq_item_code ON item (resource_id, lower(code));
 CREATE INDEX ix_item_folded_name ON item (folded_name);
 
-CREATE TABLE resource_code_sequence (
-    prefix varchar CONSTRAINT pk_resource_code_sequence PRIMARY KEY,
-    last bigint NOT NULL
-);
+CREATE SEQUENCE resource_number;
 """
 
 # Tables of imports (catalog.formats) follow here: a constant IMPORTS, executed after RESOURCES.
