@@ -1,0 +1,57 @@
+"""Table of agreements."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.db import Base, Stateful
+from exchange.parties import Bilateral
+from exchange.terms import Terms
+
+
+class Agreement(Base, Stateful, Bilateral):
+    """共享协议. What was agreed never changes, and no row stands without both consents, a policy or a
+    ruling (triggers); `content_hash` covers parties, origin and terms."""
+
+    __tablename__ = "agreement"
+
+    negotiation_id: Mapped[UUID] = mapped_column(ForeignKey("negotiation.id"), index=True)
+    terms_version_id: Mapped[UUID] = mapped_column(ForeignKey("terms_version.id"))
+    ruling_id: Mapped[UUID | None] = mapped_column(ForeignKey("ruling.id"), index=True)
+    origin: Mapped[str]  # negotiated | policy | ruling
+    terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    terms_hash: Mapped[str]
+    content_hash: Mapped[str]
+    resource_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    valid_from: Mapped[date]
+    valid_until: Mapped[date]  # the last day of use
+    in_force_at: Mapped[datetime]
+    supply_overdue: Mapped[bool] = mapped_column(default=False)
+    suspended_by: Mapped[str | None]  # the party whose suspension it is
+    end_announced_at: Mapped[datetime | None]  # the provider filed its reason to stop (809-27)
+    reason: Mapped[str | None]  # of the last change of state, for the other side
+
+    __table_args__ = (
+        CheckConstraint(
+            "origin IN ('negotiated', 'policy', 'ruling') AND (origin = 'ruling') = (ruling_id IS NOT NULL)",
+            name="origin",
+        ),
+        # One live agreement of a negotiation.
+        Index(
+            "uq_agreement_live", "negotiation_id",
+            unique=True, postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')"),
+        ),
+        Index("ix_agreement_resource_ids", "resource_ids", postgresql_using="gin"),
+        Index("ix_agreement_valid_until", "valid_until", postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')")),
+    )  # fmt: skip
+
+    @property
+    def typed(self) -> Terms:
+        """The terms as the object they are."""
+        return Terms.model_validate(self.terms)

@@ -1,0 +1,150 @@
+"""What the catalog holds of the resources that terms name: whose they are, how they are shared, their items.
+
+Owns the bridge from catalog rows to `exchange.terms` and the check of terms against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.kernel.calendar import legal_date
+from app.kernel.clock import now
+from app.kernel.errors import Fault, Invalid
+from app.kernel.text import Text
+from catalog.resources.codes import DataType, SharingType
+from catalog.resources.models import Item, Resource
+from catalog.resources.states import PUBLISHED
+from exchange.terms import ItemType, ResourceShape, ResourceTerms, Terms, Unmasked, check_terms
+
+SharingClass = Literal["unconditional", "conditional"]
+
+_ITEM_TYPES: dict[DataType, ItemType] = {
+    DataType.CHARACTER: ItemType.TEXT,
+    DataType.MEMO: ItemType.TEXT,
+    DataType.NUMERIC: ItemType.NUMBER,
+    DataType.CURRENCY: ItemType.NUMBER,
+    DataType.DOUBLE: ItemType.NUMBER,
+    DataType.INTEGER: ItemType.NUMBER,
+    DataType.FLOAT: ItemType.NUMBER,
+    DataType.DATE: ItemType.DATE,
+    DataType.DATETIME: ItemType.DATE,
+    DataType.LOGICAL: ItemType.BOOLEAN,
+}
+
+_ARTICLE_15 = Text("809 第十五条 不予共享", "Decree 809 Art. 15, not shared")
+_ARTICLE_20 = Text("809 第二十条 向其他部门申请", "Decree 809 Art. 20, applied for from another department")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldItem:
+    """One item as far as sharing depends on it. `sharing` is its own or the resource's."""
+
+    type: ItemType
+    sharing: SharingType
+    sensitive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One published resource."""
+
+    resource_id: UUID
+    agency_id: UUID
+    title: Text
+    sharing: SharingType
+    items: Mapping[str, HeldItem]
+
+    @property
+    def shape(self) -> ResourceShape:
+        """The items as `check_terms` wants them."""
+        return ResourceShape({code: item.type for code, item in self.items.items()})
+
+
+def holdings_of(session: Session, resource_ids: set[UUID]) -> dict[UUID, Holding]:
+    """The published ones of these resources. What states no sharing type is shared on conditions."""
+    rows = session.scalars(select(Resource).where(Resource.id.in_(resource_ids), Resource.state == PUBLISHED))
+    resources = {row.id: row for row in rows}
+    items: dict[UUID, dict[str, HeldItem]] = {resource_id: {} for resource_id in resources}
+    for item in session.scalars(select(Item).where(Item.resource_id.in_(resources))):
+        inherited = resources[item.resource_id].sharing_type
+        items[item.resource_id][item.code] = HeldItem(
+            type=_ITEM_TYPES.get(DataType(item.data_type), ItemType.OTHER) if item.data_type else ItemType.OTHER,
+            sharing=_sharing(item.sharing_type or inherited),
+            sensitive=item.sensitive,
+        )
+    return {
+        row.id: Holding(
+            row.id, row.agency_id, Text(row.title, row.title_en or row.title), _sharing(row.sharing_type), items[row.id]
+        )
+        for row in resources.values()
+    }  # fmt: skip
+
+
+def _sharing(value: str | None) -> SharingType:
+    return SharingType(value) if value else SharingType.CONDITIONAL
+
+
+def require_sound(
+    session: Session, terms: Terms, *, requester_id: UUID, provider_id: UUID | None = None
+) -> dict[UUID, Holding]:
+    """The holdings that the terms name, where nothing is wrong with them.
+
+    `provider_id` is the one provider they may be of; None lets them name several. Errors: Invalid, its
+    faults naming field, value's fault and rule.
+    """
+    found = holdings_of(session, {part.resource_id for part in terms.resources})
+    mine = {i: h for i, h in found.items() if provider_id is None or h.agency_id == provider_id}
+    shared = {i: h for i, h in mine.items() if h.sharing is not SharingType.NOT_SHARED}
+    faults = check_terms(terms, {i: h.shape for i, h in shared.items()})
+    for position, part in enumerate(terms.resources):
+        holding = mine.get(part.resource_id)
+        if holding is not None:
+            faults += _sharing_faults(f"/resources/{position}", part, holding, requester_id)
+    if terms.valid_until < legal_date(now()):
+        faults.append(Fault("/valid_until", Text("有效期已过", "The last day has passed")))
+    if faults:
+        raise Invalid(faults=faults)
+    return shared
+
+
+def _sharing_faults(path: str, part: ResourceTerms, holding: Holding, requester_id: UUID) -> list[Fault]:
+    if holding.agency_id == requester_id:
+        return [Fault(f"{path}/resource_id", Text("本单位的资源", "Your own resource"), _ARTICLE_20)]
+    if holding.sharing is SharingType.NOT_SHARED:
+        message = Text("“{title}”不予共享", "“{title}” is not shared").with_(title=holding.title)
+        return [Fault(f"{path}/resource_id", message, _ARTICLE_15)]
+    return [
+        Fault(
+            f"{path}/items/{position}/code",
+            Text("信息项“{code}”不予共享", "Item “{code}” is not shared").with_(code=item.code),
+            _ARTICLE_15,
+        )
+        for position, item in enumerate(part.items)
+        if item.code in holding.items and holding.items[item.code].sharing is SharingType.NOT_SHARED
+    ]
+
+
+def sharing_class(terms: Terms, holdings: Mapping[UUID, Holding]) -> SharingClass:
+    """Unconditional where every resource and item asked for is (809-14); conditional otherwise."""
+    for part in terms.resources:
+        holding = holdings[part.resource_id]
+        asked = [holding.sharing, *(holding.items[item.code].sharing for item in part.items)]
+        if any(sharing is not SharingType.UNCONDITIONAL for sharing in asked):
+            return "conditional"
+    return "unconditional"
+
+
+def agrees_by_policy(terms: Terms, holdings: Mapping[UUID, Holding]) -> bool:
+    """Whether publication as unconditional is the provider's consent to these terms at once. Sensitive
+    personal information without a mask (PIPL 28) waits for a person, within the clock."""
+    return sharing_class(terms, holdings) == "unconditional" and not any(
+        holdings[part.resource_id].items[item.code].sensitive and isinstance(item.mask, Unmasked)
+        for part in terms.resources
+        for item in part.items
+    )

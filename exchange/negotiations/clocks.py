@@ -1,0 +1,63 @@
+"""What follows when a negotiation's clock runs out: silence agrees, opens the way to dispute, or lapses."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from app.identity.profiles import profile_for, start_clock
+from app.kernel import history
+from app.kernel.deadlines import Consequence, DeadlineRow
+from exchange.negotiations.models import Negotiation
+from exchange.negotiations.service import CLOCK, KIND, agree_by_rule
+from exchange.negotiations.states import (
+    CONFIRM,
+    NEGOTIATION,
+    REPLY_CONDITIONAL,
+    REPLY_UNCONDITIONAL,
+    RESPOND,
+)
+from exchange.parties import jurisdiction_of
+
+_CLOCK_PARTY = frozenset({"clock"})
+
+
+def _overdue(session: Session, deadline: DeadlineRow) -> None:
+    negotiation = _of(session, deadline)
+    history.advance(session, negotiation, NEGOTIATION, "mark_overdue", by=CLOCK, parties=_CLOCK_PARTY)
+    negotiation.overdue, negotiation.extension_asked = True, None
+
+
+def _silence_on_unconditional(session: Session, deadline: DeadlineRow) -> None:
+    negotiation = _of(session, deadline)
+    options = profile_for(session, jurisdiction_of(session, negotiation.provider_id)).options
+    if options.deemed_consent_unconditional:
+        agree_by_rule(session, negotiation, "deemed")
+    else:
+        _overdue(session, deadline)
+
+
+def _no_response(session: Session, deadline: DeadlineRow) -> None:
+    """The requester did not answer an offer: it is reminded once with a second term, then the offer lapses."""
+    negotiation = _of(session, deadline)
+    if negotiation.reminded:
+        history.advance(session, negotiation, NEGOTIATION, "lapse", by=CLOCK, parties=_CLOCK_PARTY)
+        negotiation.termination_reason, negotiation.draft_terms_id = "lapsed", None
+        return
+    history.advance(session, negotiation, NEGOTIATION, "remind", by=CLOCK, parties=_CLOCK_PARTY)
+    negotiation.reminded = True
+    start_clock(
+        session, jurisdiction_id=jurisdiction_of(session, negotiation.requester_id),
+        kind=KIND, subject_id=negotiation.id, duty=RESPOND,
+    )  # fmt: skip
+
+
+def _of(session: Session, deadline: DeadlineRow) -> Negotiation:
+    return session.get_one(Negotiation, deadline.subject_id)
+
+
+CONSEQUENCES: dict[str, Consequence] = {
+    REPLY_CONDITIONAL: _overdue,
+    REPLY_UNCONDITIONAL: _silence_on_unconditional,
+    RESPOND: _no_response,
+    CONFIRM: _overdue,
+}

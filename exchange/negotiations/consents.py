@@ -1,0 +1,99 @@
+"""Versions of terms and consents to them: the only writers of both tables.
+
+Refuses a consent by who wrote the terms, and one to other terms than those on the table.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.kernel.actor import Actor
+from app.kernel.clock import new_id, now
+from app.kernel.errors import Conflict
+from app.kernel.text import Text
+from exchange.negotiations.models import Consent, Negotiation, TermsVersion
+from exchange.parties import SameHand
+from exchange.terms import Terms, terms_hash
+
+Side = Literal["requester", "provider"]
+
+
+class OtherTerms(Conflict):
+    """The hash that was consented to is not that of the terms on the table."""
+
+    slug = "other-terms"
+    title = Text("所同意的条款不是当前条款", "Not the terms on the table")
+
+
+def write_version(
+    session: Session,
+    negotiation: Negotiation,
+    terms: Terms,
+    *,
+    party: Literal["requester", "provider", "authority"],
+    author_id: UUID,
+    note: str | None = None,
+) -> TermsVersion:
+    """Add a version of the terms to a negotiation whose row the caller has locked."""
+    highest = select(func.max(TermsVersion.number)).where(TermsVersion.negotiation_id == negotiation.id)
+    version = TermsVersion(
+        id=new_id(), created_at=now(), negotiation_id=negotiation.id, number=(session.scalar(highest) or 0) + 1,
+        party=party, author_id=author_id, terms=terms.model_dump(mode="json"), terms_hash=terms_hash(terms), note=note,
+    )  # fmt: skip
+    session.add(version)
+    session.flush()
+    return version
+
+
+def consent(
+    session: Session, version: TermsVersion, side: Side, *, by: Actor, to_hash: str | None = None
+) -> Consent:
+    """Record that `side` stands by `version`, once; `to_hash` is what the approver read.
+
+    Errors: SameHand where `by` wrote the version, OtherTerms where the hashes differ.
+    """
+    if to_hash is not None and to_hash != version.terms_hash:
+        raise OtherTerms(terms_hash=version.terms_hash)
+    if by.id == version.author_id:
+        raise SameHand(basis="809-20")
+    return _record(session, version, side, "approver", by.id)
+
+
+def consent_by_rule(session: Session, version: TermsVersion, kind: Literal["policy", "deemed"]) -> Consent:
+    """Record the provider's consent that a policy or its silence gives."""
+    return _record(session, version, "provider", kind, None)
+
+
+def carry_over(session: Session, given: Consent, version: TermsVersion) -> Consent:
+    """Let a consent given to the same terms in a former negotiation stand for `version`."""
+    assert given.terms_hash == version.terms_hash
+    return _record(session, version, "requester", given.kind, given.person_id)
+
+
+def _record(
+    session: Session, version: TermsVersion, side: Side, kind: str, person_id: UUID | None
+) -> Consent:
+    standing = session.scalar(
+        select(Consent).where(Consent.terms_version_id == version.id, Consent.party == side)
+    )
+    if standing is not None:  # the provider's offer, now confirmed
+        return standing
+    given = Consent(
+        id=new_id(), created_at=now(), at=now(), terms_version_id=version.id, party=side, kind=kind,
+        person_id=person_id, terms_hash=version.terms_hash,
+    )  # fmt: skip
+    session.add(given)
+    session.flush()
+    return given
+
+
+def consents_to(session: Session, version_ids: set[UUID]) -> dict[UUID, dict[str, Consent]]:
+    """The consents to these versions, by version and side."""
+    found: dict[UUID, dict[str, Consent]] = {version_id: {} for version_id in version_ids}
+    for given in session.scalars(select(Consent).where(Consent.terms_version_id.in_(version_ids))):
+        found[given.terms_version_id][given.party] = given
+    return found
