@@ -1,0 +1,40 @@
+# `make run` and `make test` need Python 3.11 or later and nothing else.
+PYTHON ?= python3
+PORT ?= 8000
+DATA ?= var
+BIN = .venv/bin
+
+.PHONY: run test check bench lock clean generate
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: .venv/ready
+	$(BIN)/zhengtong serve --demo --port $(PORT) --data $(DATA)
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m app.generate --check
+
+generate: .venv/ready
+	$(BIN)/python -m app.generate
+
+bench: .venv/ready
+	$(BIN)/python -m bench
+
+# Needs uv, for maintainers only.
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/run.txt
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,178 @@
+"""Jurisdictions and agencies: the tree, who is whose authority, and which authority is competent.
+
+Owns registration and the routing of Regulation Art. 21 and Decree 809 Art. 28.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.identity import codes
+from app.identity.models import Agency, Jurisdiction
+from app.kernel import history
+from app.kernel.actor import Actor
+from app.kernel.clock import new_id
+from app.kernel.errors import Conflict, Fault, Invalid, NotFound
+from app.kernel.text import Text
+
+
+def register_jurisdiction(
+    session: Session, *, code: str, name: str, name_en: str, parent_code: str | None, by: Actor
+) -> Jurisdiction:
+    """Add a node to the tree under `parent_code` (None: the root). Errors: Invalid, Conflict."""
+    if session.scalar(select(Jurisdiction.id).where(Jurisdiction.code == code)):
+        raise Conflict(
+            Text("行政区划代码 {code} 已登记。", "Jurisdiction {code} is registered.").with_(code=code)
+        )
+    parent = jurisdiction_by_code(session, parent_code) if parent_code else None
+    row = Jurisdiction(
+        id=new_id(), code=code, name=name, name_en=name_en,
+        level=parent.level + 1 if parent else 0, parent_id=parent.id if parent else None,
+    )  # fmt: skip
+    row.path = [*(parent.path if parent else []), row.id]
+    session.add(row)
+    session.flush()
+    history.record(
+        session, kind="jurisdiction", subject_id=row.id, act="register", by=by, data={"code": code}
+    )
+    return row
+
+
+def register_agency(
+    session: Session,
+    *,
+    name: str,
+    jurisdiction_id: UUID,
+    by: Actor,
+    name_en: str | None = None,
+    credit_code: str | None = None,
+    local_code: str | None = None,
+    responsible_leader: str | None = None,
+    internal_office: str | None = None,
+    verified: bool = True,
+    authority: bool = False,
+) -> Agency:
+    """Register an agency; `authority` makes it the authority of its jurisdiction.
+
+    A verified agency names its credit code (GB 32100), responsible leader and internal office
+    (Regulation Art. 40). Errors: Invalid, Conflict.
+    """
+    faults: list[Fault] = []
+    if verified:
+        required = {
+            "credit_code": credit_code,
+            "responsible_leader": responsible_leader,
+            "internal_office": internal_office,
+        }
+        for field, value in required.items():
+            if not value:
+                rule = Text("条例第四十条；GB 32100", "Regulation Art. 40; GB 32100")
+                faults.append(
+                    Fault(f"/{field}", Text("登记单位须填写", "required of a registered agency"), rule)
+                )
+    if credit_code and (fault := codes.credit_code_fault(credit_code)):
+        faults.append(Fault("/credit_code", fault, Text("GB 32100 统一社会信用代码", "GB 32100")))
+    if faults:
+        raise Invalid(faults=faults)
+    taken = select(Agency.id).where(Agency.jurisdiction_id == jurisdiction_id, Agency.name == name)
+    if session.scalar(taken) or (
+        credit_code and session.scalar(select(Agency.id).where(Agency.credit_code == credit_code))
+    ):
+        raise Conflict(Text("该单位已登记：{name}", "This agency is registered: {name}").with_(name=name))
+    row = Agency(
+        id=new_id(), name=name, name_en=name_en, credit_code=credit_code, local_code=local_code,
+        jurisdiction_id=jurisdiction_id, responsible_leader=responsible_leader,
+        internal_office=internal_office, verified=verified,
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    if authority:
+        jurisdiction = session.get_one(Jurisdiction, jurisdiction_id)
+        jurisdiction.authority_id = row.id
+    history.record(
+        session, kind="agency", subject_id=row.id, act="register", by=by,
+        data={"name": name, "credit_code": credit_code, "verified": verified, "authority": authority},
+    )  # fmt: skip
+    return row
+
+
+def jurisdiction_by_code(session: Session, code: str) -> Jurisdiction:
+    """The jurisdiction with this division code. Errors: NotFound."""
+    row = session.scalar(select(Jurisdiction).where(Jurisdiction.code == code))
+    if row is None:
+        raise NotFound(
+            Text("没有登记行政区划 {code}。", "No jurisdiction {code} is registered.").with_(code=code)
+        )
+    return row
+
+
+def root_jurisdiction(session: Session) -> Jurisdiction:
+    """The top of the tree. Errors: NotFound before `bootstrap`."""
+    row = session.scalar(
+        select(Jurisdiction).where(Jurisdiction.parent_id.is_(None)).order_by(Jurisdiction.code).limit(1)
+    )
+    if row is None:
+        raise NotFound(Text("尚未初始化（zhengtong bootstrap）。", "Not set up yet (zhengtong bootstrap)."))
+    return row
+
+
+def agency(session: Session, agency_id: UUID) -> Agency:
+    """The agency with this id. Errors: NotFound."""
+    row = session.get(Agency, agency_id)
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def find_agency(session: Session, code: str) -> Agency | None:
+    """The agency with this credit code, or failing that this local code or exact name."""
+    by_code = session.scalar(select(Agency).where(Agency.credit_code == code))
+    return by_code or session.scalar(
+        select(Agency)
+        .where((Agency.local_code == code) | (Agency.name == code))
+        .order_by(Agency.created_at)
+        .limit(1)
+    )
+
+
+def authority_of(session: Session, jurisdiction_id: UUID) -> Agency:
+    """The authority (信息化主管部门) of a jurisdiction, or of the nearest one above that has one. Errors: NotFound."""
+    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
+    query = select(Jurisdiction.level, Agency).join(Agency, Agency.id == Jurisdiction.authority_id)
+    row = session.execute(
+        query.where(Jurisdiction.id.in_(path)).order_by(Jurisdiction.level.desc()).limit(1)
+    ).first()
+    if row is None:
+        raise NotFound(Text("上下级均未登记主管部门。", "No authority is registered here or above."))
+    authority: Agency = row[1]
+    return authority
+
+
+def competent_authority(session: Session, requester: Agency, provider: Agency) -> Agency:
+    """The authority that decides between two agencies: of the requester's own jurisdiction where both
+    belong to it (Regulation Art. 21), else of their lowest common superior (Decree 809 Art. 28)."""
+    paths = {
+        row.id: row.path
+        for row in session.scalars(
+            select(Jurisdiction).where(
+                Jurisdiction.id.in_([requester.jurisdiction_id, provider.jurisdiction_id])
+            )
+        )
+    }
+    common = [
+        a
+        for a, b in zip(paths[requester.jurisdiction_id], paths[provider.jurisdiction_id], strict=False)
+        if a == b
+    ]
+    if not common:
+        raise NotFound(Text("双方没有共同的上级。", "The two have no common superior."))
+    return authority_of(session, common[-1])
+
+
+def is_within(session: Session, jurisdiction_id: UUID, superior_id: UUID) -> bool:
+    """Whether a jurisdiction is `superior_id` or lies below it."""
+    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
+    return superior_id in path

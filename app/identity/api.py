@@ -1,0 +1,439 @@
+"""REST of identity: sign-in, machine tokens, jurisdictions, agencies, people, clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from sqlalchemy import select
+
+from app.identity import agencies, sessions, tokens
+from app.identity.models import Agency, Client, Jurisdiction, Person
+from app.identity.permissions import permit, permitted
+from app.kernel.actor import Actor, ActorKind, Role, Scope
+from app.kernel.db import DbSession
+from app.kernel.errors import NotFound, NotPermitted, NotSignedIn
+from app.kernel.http import respond
+from app.kernel.text import Text
+from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, decode_cursor, encode_cursor
+
+router = APIRouter(tags=["identity"])
+
+SYSTEM = (Role.SYSTEM_ADMINISTRATOR,)
+SECURITY = (Role.SECURITY_ADMINISTRATOR,)
+permit("session.create", "token.issue", "token.metadata", "token.keys", anonymous=True)
+permit("session.end", "me.read", "me.set_password", scope=Scope.CATALOG)
+permit("jurisdiction.list", "agency.list", "agency.read", scope=Scope.CATALOG)
+permit("jurisdiction.register", "agency.register", roles=SYSTEM, authority=True)
+permit(
+    "person.register",
+    "person.issue_secret",
+    "client.register",
+    "client.add_key",
+    roles=SECURITY,
+    authority=True,
+)
+permit("person.list", "client.list", roles=(*SECURITY, Role.AUDIT_ADMINISTRATOR), authority=True)
+
+
+class SignIn(Wire):
+    login: ShortText
+    secret: ShortText
+
+
+class SignedIn(Wire):
+    token: str
+    person_id: UUID
+    must_set_password: bool
+
+
+class Me(Wire):
+    kind: ActorKind
+    id: UUID | None
+    name: str
+    agency_id: UUID | None
+    jurisdiction_id: UUID | None
+    is_authority: bool
+    roles: list[Role]
+    scopes: list[Scope]
+
+
+class NewPassword(Wire):
+    password: str = Field(max_length=128)
+
+
+class JurisdictionOut(Wire):
+    id: UUID
+    code: str
+    name: str
+    name_en: str
+    level: int
+    parent_id: UUID | None
+    authority_id: UUID | None
+
+
+class NewJurisdiction(Wire):
+    code: ShortText
+    name: ShortText
+    name_en: ShortText
+    parent_code: ShortText | None = None
+
+
+class AgencyOut(Wire):
+    id: UUID
+    name: str
+    name_en: str | None
+    credit_code: str | None
+    local_code: str | None
+    jurisdiction_id: UUID
+    responsible_leader: str | None
+    internal_office: str | None
+    verified: bool
+
+
+class NewAgency(Wire):
+    name: ShortText
+    name_en: ShortText | None = None
+    jurisdiction_code: ShortText
+    credit_code: ShortText
+    responsible_leader: ShortText
+    internal_office: ShortText
+    authority: bool = False
+
+
+class PersonOut(Wire):
+    id: UUID
+    login: str
+    name: str
+    agency_id: UUID
+    roles: list[Role]
+    active: bool
+
+
+class NewPerson(Wire):
+    login: ShortText
+    name: ShortText
+    agency_id: UUID
+    roles: list[Role] = Field(max_length=len(Role))
+
+
+class Secret(Wire):
+    login: str
+    one_time_secret: str
+
+
+class ClientOut(Wire):
+    id: UUID
+    name: str
+    title: str
+    agency_id: UUID
+    scopes: list[Scope]
+    active: bool
+
+
+class NewClient(Wire):
+    name: ShortText
+    title: ShortText
+    agency_id: UUID
+    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    jwk: dict[str, Any] = Field(max_length=20)
+
+
+class NewKey(Wire):
+    jwk: dict[str, Any] = Field(max_length=20)
+
+
+class Key(Wire):
+    kid: str
+
+
+Signed = Annotated[Actor, permitted("me.read")]
+
+
+@router.post(
+    "/api/v1/sessions", status_code=201, operation_id="session.create", response_model=SignedIn,
+    dependencies=[permitted("session.create")],
+)  # fmt: skip
+def create_session(body: SignIn, request: Request, session: DbSession) -> SignedIn | JSONResponse:
+    """Sign in with a one-time secret or a password. The token is sent back as `Authorization: Bearer …`."""
+    signed_in = sessions.sign_in(session, login=body.login, secret=body.secret)
+    if signed_in is None:  # answered, not raised: the count of failures must be committed
+        return respond(request, NotSignedIn(sessions.SIGN_IN_REFUSED))
+    person, token = signed_in
+    return SignedIn(token=token, person_id=person.id, must_set_password=person.password_hash is None)
+
+
+@router.delete("/api/v1/sessions/current", status_code=204, operation_id="session.end")
+def end_session(
+    actor: Annotated[Actor, permitted("session.end")], request: Request, session: DbSession
+) -> Response:
+    """Sign out."""
+    token = request.headers.get("authorization", "").partition(" ")[2] or request.cookies.get(
+        sessions.COOKIE, ""
+    )
+    sessions.sign_out(session, token)
+    return Response(status_code=204)
+
+
+@router.get("/api/v1/me", operation_id="me.read")
+def me(actor: Signed) -> Me:
+    """Who the caller is, as the service sees them."""
+    return Me(
+        kind=actor.kind, id=actor.id, name=actor.name, agency_id=actor.agency_id,
+        jurisdiction_id=actor.jurisdiction_id, is_authority=actor.is_authority,
+        roles=sorted(actor.roles), scopes=sorted(actor.scopes),
+    )  # fmt: skip
+
+
+@router.put("/api/v1/me/password", status_code=204, operation_id="me.set_password")
+def set_password(
+    body: NewPassword, actor: Annotated[Actor, permitted("me.set_password")], session: DbSession
+) -> Response:
+    """Set one's own password."""
+    sessions.set_password(session, password=body.password, by=actor)
+    return Response(status_code=204)
+
+
+@router.post("/oauth/token", operation_id="token.issue", dependencies=[permitted("token.issue")])
+def issue_token(
+    request: Request,
+    session: DbSession,
+    grant_type: Annotated[str, Form(max_length=100)],
+    client_assertion: Annotated[str, Form(max_length=8192)],
+    client_assertion_type: Annotated[str, Form(max_length=200)],
+    scope: Annotated[str | None, Form(max_length=500)] = None,
+) -> dict[str, Any]:
+    """client_credentials with private_key_jwt (RFC 6749 §4.4, RFC 7523)."""
+    return tokens.issue(
+        session, request.app.state.tokens, grant_type=grant_type, assertion_type=client_assertion_type,
+        assertion=client_assertion, scope=scope,
+    )  # fmt: skip
+
+
+@router.get(
+    "/.well-known/oauth-authorization-server", operation_id="token.metadata",
+    dependencies=[permitted("token.metadata")],
+)  # fmt: skip
+def metadata(request: Request) -> dict[str, Any]:
+    """Authorization server metadata (RFC 8414)."""
+    issuer: tokens.TokenIssuer = request.app.state.tokens
+    return {
+        "issuer": issuer.issuer,
+        "token_endpoint": issuer.token_endpoint,
+        "jwks_uri": f"{issuer.issuer}/.well-known/jwks.json",
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
+        "scopes_supported": [scope.value for scope in Scope],
+        "response_types_supported": [],
+    }
+
+
+@router.get("/.well-known/jwks.json", operation_id="token.keys", dependencies=[permitted("token.keys")])
+def key_set(request: Request) -> dict[str, Any]:
+    """The keys that access tokens and grants are signed with (RFC 7517)."""
+    issuer: tokens.TokenIssuer = request.app.state.tokens
+    return issuer.key_set()
+
+
+@router.get(
+    "/api/v1/jurisdictions", operation_id="jurisdiction.list", dependencies=[permitted("jurisdiction.list")]
+)
+def list_jurisdictions(
+    session: DbSession, limit: Limit = 100, cursor: Cursor = None
+) -> Page[JurisdictionOut]:
+    """The tree, by division code."""
+    query = select(Jurisdiction).order_by(Jurisdiction.code).limit(limit + 1)
+    if cursor:
+        query = query.where(Jurisdiction.code > decode_cursor(cursor, 1)[0])
+    rows = list(session.scalars(query))
+    page = [JurisdictionOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=page, next=encode_cursor(page[-1].code) if len(rows) > limit else None)
+
+
+@router.post("/api/v1/jurisdictions", status_code=201, operation_id="jurisdiction.register")
+def register_jurisdiction(
+    body: NewJurisdiction, actor: Annotated[Actor, permitted("jurisdiction.register")], session: DbSession
+) -> JurisdictionOut:
+    """Add a jurisdiction below one of one's own."""
+    parent = agencies.jurisdiction_by_code(session, body.parent_code) if body.parent_code else None
+    _require_within(session, actor, parent.id if parent else None)
+    row = agencies.register_jurisdiction(
+        session, code=body.code, name=body.name, name_en=body.name_en, parent_code=body.parent_code, by=actor
+    )
+    return JurisdictionOut.model_validate(row)
+
+
+@router.get("/api/v1/agencies", operation_id="agency.list", dependencies=[permitted("agency.list")])
+def list_agencies(session: DbSession, limit: Limit = 100, cursor: Cursor = None) -> Page[AgencyOut]:
+    """Registered agencies, oldest first."""
+    query = select(Agency).order_by(Agency.id).limit(limit + 1)
+    if cursor:
+        query = query.where(Agency.id > _uuid(decode_cursor(cursor, 1)[0]))
+    rows = list(session.scalars(query))
+    page = [AgencyOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=page, next=encode_cursor(page[-1].id) if len(rows) > limit else None)
+
+
+@router.get(
+    "/api/v1/agencies/{agency_id}", operation_id="agency.read", dependencies=[permitted("agency.read")]
+)
+def read_agency(agency_id: UUID, session: DbSession) -> AgencyOut:
+    """One agency."""
+    return AgencyOut.model_validate(agencies.agency(session, agency_id))
+
+
+@router.post("/api/v1/agencies", status_code=201, operation_id="agency.register")
+def register_agency(
+    body: NewAgency, actor: Annotated[Actor, permitted("agency.register")], session: DbSession
+) -> AgencyOut:
+    """Register an agency of one's own jurisdiction or one below (Regulation Art. 40: leader and office)."""
+    jurisdiction = agencies.jurisdiction_by_code(session, body.jurisdiction_code)
+    _require_within(session, actor, jurisdiction.id)
+    row = agencies.register_agency(
+        session, name=body.name, name_en=body.name_en, jurisdiction_id=jurisdiction.id,
+        credit_code=body.credit_code, responsible_leader=body.responsible_leader,
+        internal_office=body.internal_office, authority=body.authority, by=actor,
+    )  # fmt: skip
+    return AgencyOut.model_validate(row)
+
+
+@router.get("/api/v1/people", operation_id="person.list")
+def list_people(
+    actor: Annotated[Actor, permitted("person.list")],
+    session: DbSession,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[PersonOut]:
+    """People of the agencies in one's own jurisdiction and below."""
+    query = (
+        select(Person)
+        .join(Agency, Agency.id == Person.agency_id)
+        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
+        .where(Jurisdiction.path.contains([actor.jurisdiction_id]))
+        .order_by(Person.login)
+        .limit(limit + 1)
+    )
+    if cursor:
+        query = query.where(Person.login > decode_cursor(cursor, 1)[0])
+    rows = list(session.scalars(query))
+    page = [PersonOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=page, next=encode_cursor(page[-1].login) if len(rows) > limit else None)
+
+
+@router.post("/api/v1/people", status_code=201, operation_id="person.register")
+def register_person(
+    body: NewPerson, actor: Annotated[Actor, permitted("person.register")], session: DbSession
+) -> Secret:
+    """Register a person and give their first one-time secret, shown this once."""
+    _require_agency_within(session, actor, body.agency_id)
+    person = sessions.register_person(
+        session,
+        login=body.login,
+        name=body.name,
+        agency_id=body.agency_id,
+        roles=frozenset(body.roles),
+        by=actor,
+    )
+    return Secret(
+        login=person.login, one_time_secret=sessions.issue_one_time_secret(session, person, by=actor)
+    )
+
+
+@router.post(
+    "/api/v1/people/{person_id}/one-time-secret", status_code=201, operation_id="person.issue_secret"
+)
+def issue_secret(
+    person_id: UUID, actor: Annotated[Actor, permitted("person.issue_secret")], session: DbSession
+) -> Secret:
+    """A new one-time secret for a person who cannot sign in."""
+    person = session.get(Person, person_id)
+    if person is None:
+        raise NotFound()
+    _require_agency_within(session, actor, person.agency_id)
+    return Secret(
+        login=person.login, one_time_secret=sessions.issue_one_time_secret(session, person, by=actor)
+    )
+
+
+@router.get("/api/v1/clients", operation_id="client.list")
+def list_clients(
+    actor: Annotated[Actor, permitted("client.list")],
+    session: DbSession,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ClientOut]:
+    """Clients of the agencies in one's own jurisdiction and below."""
+    query = (
+        select(Client)
+        .join(Agency, Agency.id == Client.agency_id)
+        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
+        .where(Jurisdiction.path.contains([actor.jurisdiction_id]))
+        .order_by(Client.name)
+        .limit(limit + 1)
+    )
+    if cursor:
+        query = query.where(Client.name > decode_cursor(cursor, 1)[0])
+    rows = list(session.scalars(query))
+    page = [ClientOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=page, next=encode_cursor(page[-1].name) if len(rows) > limit else None)
+
+
+@router.post("/api/v1/clients", status_code=201, operation_id="client.register")
+def register_client(
+    body: NewClient, actor: Annotated[Actor, permitted("client.register")], session: DbSession
+) -> ClientOut:
+    """Register an agency's system with its first public key."""
+    _require_agency_within(session, actor, body.agency_id)
+    client = tokens.register_client(
+        session,
+        name=body.name,
+        title=body.title,
+        agency_id=body.agency_id,
+        scopes=frozenset(body.scopes),
+        by=actor,
+    )
+    tokens.add_client_key(session, client, body.jwk, by=actor)
+    return ClientOut.model_validate(client)
+
+
+@router.post("/api/v1/clients/{client_id}/keys", status_code=201, operation_id="client.add_key")
+def add_client_key(
+    client_id: UUID, body: NewKey, actor: Annotated[Actor, permitted("client.add_key")], session: DbSession
+) -> Key:
+    """Register one more public key of a client."""
+    client = session.get(Client, client_id)
+    if client is None:
+        raise NotFound()
+    _require_agency_within(session, actor, client.agency_id)
+    return Key(kid=tokens.add_client_key(session, client, body.jwk, by=actor).kid)
+
+
+def _require_within(session: DbSession, actor: Actor, jurisdiction_id: UUID | None) -> None:
+    if (
+        jurisdiction_id is None
+        or actor.jurisdiction_id is None
+        or not agencies.is_within(session, jurisdiction_id, actor.jurisdiction_id)
+    ):
+        raise NotPermitted(Text("不在您所属行政区划之内。", "Outside your jurisdiction."))
+
+
+def _require_agency_within(session: DbSession, actor: Actor, agency_id: UUID) -> None:
+    """An agency outside the actor's jurisdiction is answered like one that does not exist."""
+    row = session.get(Agency, agency_id)
+    if (
+        row is None
+        or actor.jurisdiction_id is None
+        or not agencies.is_within(session, row.jurisdiction_id, actor.jurisdiction_id)
+    ):
+        raise NotFound()
+
+
+def _uuid(value: Any) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise NotFound() from None

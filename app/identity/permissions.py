@@ -1,0 +1,119 @@
+"""Who may call which operation: one registry, one row for each operation, and the door that enforces it.
+
+Owns roles and scopes per operation. What an actor is to an object (requester, provider, …) is asked
+where the object is loaded; a route without a row here stops the service from starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+
+from app.identity.sessions import recognise
+from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Role, Scope
+from app.kernel.db import DbSession
+from app.kernel.errors import NotPermitted, NotSignedIn
+from app.kernel.machine import Machine
+from app.kernel.text import Text
+
+EVERY_ROLE = frozenset(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One operation. `roles`: people in any of them; `scope`: clients whose token has it (None: no client);
+    `anonymous`: anyone; `authority`: only people of an authority."""
+
+    operation: str
+    roles: frozenset[Role]
+    scope: Scope | None
+    anonymous: bool = False
+    authority: bool = False
+
+
+REGISTRY: dict[str, Permission] = {}
+
+
+def permit(
+    *operations: str,
+    roles: Iterable[Role] = EVERY_ROLE,
+    scope: Scope | None = None,
+    anonymous: bool = False,
+    authority: bool = False,
+) -> None:
+    """Register operations with who may call them. One row for each operation, once."""
+    for operation in operations:
+        row = Permission(operation, frozenset(roles), scope, anonymous, authority)
+        if REGISTRY.setdefault(operation, row) != row:
+            raise ValueError(f"two permissions for {operation}")
+
+
+def permit_acts(machine: Machine) -> None:
+    """Register every act of a machine that a person may do as operation `kind.act`, roles from its rows.
+    A client whose token has scope `clerk` may do what a clerk may."""
+    for act in machine.acts:
+        roles = frozenset(role for _, role in machine.by_whom(act) if role is not None)
+        if roles:
+            permit(f"{machine.kind}.{act}", roles=roles, scope=Scope.CLERK if Role.CLERK in roles else None)
+
+
+def check(actor: Actor, operation: str) -> None:
+    """Errors: NotSignedIn, NotPermitted (naming the roles that may)."""
+    permission = REGISTRY[operation]
+    if permission.anonymous or actor.kind is ActorKind.SYSTEM:
+        return
+    if actor.kind is ActorKind.ANONYMOUS:
+        raise NotSignedIn(headers={"WWW-Authenticate": "Bearer"})
+    if actor.kind is ActorKind.CLIENT:
+        if permission.scope is None or permission.scope not in actor.scopes:
+            raise NotPermitted(
+                Text("此操作需要的授权范围：{scope}。", "This needs the scope: {scope}.").with_(
+                    scope=permission.scope or Text("仅限人员", "people only")
+                )
+            )
+        return
+    if not permission.roles & actor.roles or (permission.authority and not actor.is_authority):
+        names = [ROLE_NAMES[role] for role in sorted(permission.roles)]
+        where = Text("主管部门的", "the authority's ") if permission.authority else Text("", "")
+        raise NotPermitted(
+            Text("此操作由{where}{zh}进行。", "This is for {where}{en}.").with_(
+                where=where, zh="、".join(n.zh for n in names), en=", ".join(n.en for n in names)
+            )
+        )
+
+
+class Permitted:
+    """The door of one operation, as a FastAPI dependency: recognises the actor and asks the registry.
+    Its `operation` is how start-up finds routes that lack a policy."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+
+    def __call__(self, request: Request, session: DbSession) -> Actor:
+        actor = recognise(request, session)
+        check(actor, self.operation)
+        return actor
+
+
+def permitted(operation: str) -> Any:
+    """`actor: Annotated[Actor, permitted("negotiation.offer")]`: the actor, if it may call the operation."""
+    return Depends(Permitted(operation), scope="function")
+
+
+def operations_of(route: APIRoute) -> list[str]:
+    """The operations whose doors guard a route, found through its dependency tree."""
+    found: list[str] = []
+    pending = list(route.dependant.dependencies)
+    while pending:
+        dependant = pending.pop()
+        if isinstance(dependant.call, Permitted):
+            found.append(dependant.call.operation)
+        pending.extend(dependant.dependencies)
+    return found
+
+
+AnyActor = Annotated[Actor, Depends(recognise, scope="function")]

@@ -1,0 +1,131 @@
+"""Rule profiles (规则方案) and calendars: which duty takes how long, on what basis, from when, where.
+
+Owns the typed profile, its look-up along the jurisdiction tree and the import of a year's calendar.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from importlib.resources import files
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.identity.models import CalendarYear, Jurisdiction, RuleProfileRow
+from app.kernel import deadlines
+from app.kernel.calendar import Calendar, legal_date
+from app.kernel.clock import new_id, now
+from app.kernel.deadlines import DeadlineRow
+from app.kernel.errors import Unavailable
+from app.kernel.text import Text
+from app.kernel.wire import Label, Wire
+
+
+class Duty(Wire):
+    """One statutory duty: how many working days it takes and the article that says so (None: no article,
+    a default of the profile). `extension` is the most it can be extended by."""
+
+    working_days: int = Field(ge=0, le=1000)
+    extension: int = Field(default=0, ge=0, le=1000)
+    basis: str | None
+    label: Label
+
+
+class Options(Wire):
+    """Consequences a profile chooses where the law leaves a choice."""
+
+    deemed_consent_unconditional: bool  # silence on an unconditional resource agrees (809-21)
+    stalemate_rounds: int = Field(ge=1, le=100)  # rounds after which a dispute may be opened
+    record_years: int = Field(ge=1, le=100)  # how long use records are kept (809-29)
+
+
+class RuleProfile(Wire):
+    """The rules of one jurisdiction from `effective_from` on."""
+
+    name: str
+    calendar: str
+    effective_from: date
+    duties: dict[str, Duty]
+    options: Options
+
+
+def profile_for(session: Session, jurisdiction_id: UUID) -> RuleProfile:
+    """The profile in force today: of the jurisdiction itself, or of the nearest one above it that has its own."""
+    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
+    query = select(RuleProfileRow).where(
+        RuleProfileRow.effective_from <= legal_date(now()),
+        or_(RuleProfileRow.jurisdiction_id.in_(path), RuleProfileRow.jurisdiction_id.is_(None)),
+    )
+    rows = list(session.scalars(query))
+    if not rows:
+        raise Unavailable(Text("尚未安装规则方案。", "No rule profile is installed."))
+    depth = {j: n for n, j in enumerate(path)}
+    best = max(
+        rows, key=lambda r: (depth.get(r.jurisdiction_id, -1) if r.jurisdiction_id else -1, r.effective_from)
+    )
+    return RuleProfile.model_validate(best.profile)
+
+
+def calendar_named(session: Session, name: str) -> Calendar:
+    """The calendar as imported so far."""
+    rows = list(session.scalars(select(CalendarYear).where(CalendarYear.calendar == name)))
+    days = {date.fromisoformat(day): worked for row in rows for day, worked in row.days.items()}
+    return Calendar(days, frozenset(row.year for row in rows))
+
+
+def start_clock(
+    session: Session, *, jurisdiction_id: UUID, kind: str, subject_id: UUID, duty: str
+) -> DeadlineRow:
+    """Start the clock of `duty` for an entity by the jurisdiction's profile and calendar."""
+    profile = profile_for(session, jurisdiction_id)
+    rule = profile.duties[duty]
+    return deadlines.start(
+        session, kind=kind, subject_id=subject_id, duty=duty, working_days=rule.working_days,
+        calendar=calendar_named(session, profile.calendar), legal_basis=rule.basis,
+    )  # fmt: skip
+
+
+def import_calendar(session: Session, name: str, year: int, days: Mapping[date, bool]) -> None:
+    """Store a year's published arrangement; imported again it replaces what was there."""
+    values = {day.isoformat(): worked for day, worked in sorted(days.items())}
+    session.execute(
+        insert(CalendarYear)
+        .values(calendar=name, year=year, days=values, imported_at=now())
+        .on_conflict_do_update(
+            index_elements=["calendar", "year"], set_={"days": values, "imported_at": now()}
+        )
+    )
+
+
+def install_profile(session: Session, profile: RuleProfile, jurisdiction_id: UUID | None) -> None:
+    """Put a profile in force from its date on; what stood for the same place and date is kept as it was."""
+    session.execute(
+        insert(RuleProfileRow)
+        .values(
+            id=new_id(), created_at=now(), jurisdiction_id=jurisdiction_id,
+            effective_from=profile.effective_from, profile=profile.model_dump(mode="json"),
+        )
+        .on_conflict_do_nothing()
+    )  # fmt: skip
+
+
+def install_defaults(session: Session) -> None:
+    """The profile `cn-809` and the published calendar years that ship with the product."""
+    shipped = files("app.identity") / "data"
+    install_profile(
+        session, RuleProfile.model_validate_json((shipped / "cn-809.json").read_text("utf-8")), None
+    )
+    calendar = json.loads((shipped / "calendar-cn.json").read_text("utf-8"))
+    present = set(
+        session.scalars(select(CalendarYear.year).where(CalendarYear.calendar == calendar["calendar"]))
+    )
+    for year, lists in calendar["years"].items():
+        if int(year) not in present:
+            days = {date.fromisoformat(d): False for d in lists["off"]}
+            days |= {date.fromisoformat(d): True for d in lists["work"]}
+            import_calendar(session, calendar["calendar"], int(year), days)

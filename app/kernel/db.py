@@ -1,0 +1,117 @@
+"""The database: engine, the declarative base, and one transaction for each request or job.
+
+Owns connections and commits. Features never commit; they are handed a session and raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy import DateTime, Engine, MetaData, String, create_engine, event, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from app.kernel.clock import new_id, now
+
+STATEMENT_TIMEOUT_MS = 30_000
+POOL_SIZE = 10  # of 100 connections: API, worker and gateway processes stay far below together
+
+
+class Base(DeclarativeBase):
+    """Base of every table. Names of constraints are stable, so that migrations can address them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        datetime: DateTime(timezone=True),
+        dict: JSONB,
+        list: JSONB,
+        str: String,
+    }
+
+
+class Identified:
+    """Mixin: a UUID made by the service and the moment of creation."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Stateful(Identified):
+    """Mixin of an entity with a state table. `state` and `version` are written by
+    `app.kernel.history.advance` alone; a database trigger refuses moves the table does not hold."""
+
+    state: Mapped[str]
+    version: Mapped[int] = mapped_column(default=1)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """A libpq URL (`postgresql://…`) as SQLAlchemy names it with the psycopg driver."""
+    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+class Database:
+    """One engine on one PostgreSQL. `url` is a libpq URL."""
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+        self.url = url
+        self.engine: Engine = create_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"application_name": "zhengtong"},
+        )
+        event.listen(self.engine, "connect", _set_limits)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose work is committed at the end of the block, or rolled back whole."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _set_limits(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]  # a DB-API connection, untyped by SQLAlchemy
+    cursor.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET timezone = 'UTC'")
+    cursor.close()
+    connection.commit()  # type: ignore[attr-defined]
+
+
+def lift_statement_timeout(session: Session) -> None:
+    """Let the current transaction run long: bulk import, verification, rebuilds."""
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+
+
+def _request_session(request: Request) -> Iterator[Session]:
+    database: Database = request.app.state.database
+    with database.transaction() as session:
+        yield session
+
+
+# scope="function": the commit happens before the response is sent, so a failing commit reaches the
+# client as an error instead of following a 200.
+DbSession = Annotated[Session, Depends(_request_session, scope="function")]
+
+
+def advisory_lock(session: Session | Connection, name: str) -> None:
+    """Hold the lock `name` until the transaction ends; one holder in the whole database."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})

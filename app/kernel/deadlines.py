@@ -1,0 +1,146 @@
+"""Clocks of the law (期限): due dates that start, pause, are met, or fire their consequence once.
+
+Owns the `deadline` table, whose `due_at` is the truth; jobs only wake the sweep. How long a duty takes
+is the rule profile's, what follows when it is missed the feature's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import Index, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.kernel import jobs
+from app.kernel.calendar import Calendar, legal_date
+from app.kernel.clock import now
+from app.kernel.db import Base, Identified
+
+log = logging.getLogger(__name__)
+
+WAKE = "deadlines.sweep"
+SWEEP_BATCH = 200
+
+
+class DeadlineRow(Base, Identified):
+    """One running, met, cancelled or fired clock of one entity."""
+
+    __tablename__ = "deadline"
+
+    kind: Mapped[str]  # of the entity, as in its machine
+    subject_id: Mapped[UUID]
+    duty: Mapped[str]  # key in the rule profile
+    legal_basis: Mapped[str | None]
+    started_at: Mapped[datetime]
+    due_on: Mapped[date]
+    due_at: Mapped[datetime]
+    working_days: Mapped[int]
+    provisional: Mapped[bool]  # leans on a year whose calendar is not published
+    paused_at: Mapped[datetime | None]
+    left_on_pause: Mapped[int | None]  # working days left when it was paused
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]  # met | cancelled | fired
+
+    __table_args__ = (
+        Index("ix_deadline_due", "due_at", postgresql_where=text("ended_at IS NULL AND paused_at IS NULL")),
+        # One running clock of a duty for one entity: what is started twice is a programming error.
+        Index(
+            "uq_deadline_running", "kind", "subject_id", "duty",
+            unique=True, postgresql_where=text("ended_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+
+Consequence = Callable[[Session, DeadlineRow], None]
+"""What follows when a duty is missed; runs once, in the sweep's transaction."""
+
+
+def start(
+    session: Session,
+    *,
+    kind: str,
+    subject_id: UUID,
+    duty: str,
+    working_days: int,
+    calendar: Calendar,
+    legal_basis: str | None,
+) -> DeadlineRow:
+    """Start a clock of `working_days` from today (the starting day does not count, Civil Code art. 201)."""
+    moment = now()
+    due = calendar.after(legal_date(moment), working_days)
+    row = DeadlineRow(
+        kind=kind, subject_id=subject_id, duty=duty, legal_basis=legal_basis, started_at=moment,
+        due_on=due.on, due_at=due.at, working_days=working_days, provisional=due.provisional,
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    jobs.enqueue(session, WAKE, at=row.due_at)
+    return row
+
+
+def running(session: Session, kind: str, subject_id: UUID, duty: str | None = None) -> list[DeadlineRow]:
+    """The clocks of an entity that have not ended, earliest first."""
+    query = select(DeadlineRow).where(
+        DeadlineRow.kind == kind, DeadlineRow.subject_id == subject_id, DeadlineRow.ended_at.is_(None)
+    )
+    if duty is not None:
+        query = query.where(DeadlineRow.duty == duty)
+    return list(session.scalars(query.order_by(DeadlineRow.due_at)))
+
+
+def end(session: Session, kind: str, subject_id: UUID, *, outcome: str, duty: str | None = None) -> None:
+    """End the entity's running clocks (of one duty, or all) as "met" or "cancelled"."""
+    for row in running(session, kind, subject_id, duty):
+        row.ended_at, row.outcome = now(), outcome
+
+
+def pause(session: Session, kind: str, subject_id: UUID, duty: str, calendar: Calendar) -> None:
+    """Stop a clock while the other side has to do something; the working days left are kept."""
+    for row in running(session, kind, subject_id, duty):
+        if row.paused_at is None:
+            row.paused_at = now()
+            row.left_on_pause = calendar.between(legal_date(row.paused_at), row.due_on)
+
+
+def resume(session: Session, kind: str, subject_id: UUID, duty: str, calendar: Calendar) -> None:
+    """Let a paused clock run on with the working days it had left (at least one)."""
+    for row in running(session, kind, subject_id, duty):
+        if row.paused_at is not None:
+            due = calendar.after(legal_date(now()), max(1, row.left_on_pause or 0))
+            row.due_on, row.due_at, row.provisional = due.on, due.at, due.provisional
+            row.paused_at = row.left_on_pause = None
+            jobs.enqueue(session, WAKE, at=row.due_at)
+
+
+def extend(row: DeadlineRow, working_days: int, calendar: Calendar) -> None:
+    """Move a running clock's end by `working_days` counted from its present end."""
+    due = calendar.after(row.due_on, working_days)
+    row.due_on, row.due_at, row.provisional = due.on, due.at, due.provisional
+    row.working_days += working_days
+
+
+def sweep(session: Session, consequences: Mapping[str, Consequence]) -> int:
+    """Fire every clock that is due, each once; returns how many. Safe to run in several workers at once.
+
+    A consequence that fails is logged and tried again at the next sweep; the others are not lost.
+    """
+    due = select(DeadlineRow).where(
+        DeadlineRow.ended_at.is_(None), DeadlineRow.paused_at.is_(None), DeadlineRow.due_at <= now()
+    )
+    rows = session.scalars(
+        due.order_by(DeadlineRow.due_at).limit(SWEEP_BATCH).with_for_update(skip_locked=True)
+    ).all()
+    fired = 0
+    for row in rows:
+        try:
+            with session.begin_nested():
+                row.ended_at, row.outcome = now(), "fired"
+                session.flush()
+                consequences[row.duty](session, row)
+                fired += 1
+        except Exception:
+            log.exception("consequence of %s for %s %s failed", row.duty, row.kind, row.subject_id)
+    return fired

@@ -1,0 +1,226 @@
+"""The control plane's edge: body limits, request ids, security headers, problems in the caller's language.
+
+Owns what every response has in common. Knows no feature.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.kernel.errors import (
+    PROBLEM_MEDIA_TYPE,
+    Conflict,
+    Fault,
+    Invalid,
+    MalformedBody,
+    NotFound,
+    NotPermitted,
+    NotSignedIn,
+    Problem,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
+from app.kernel.text import Text, negotiate_locale
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT_BYTES = 1 << 20  # JSON bodies
+UPLOAD_LIMIT_BYTES = 64 << 20  # files, on the paths named in UPLOAD_PATHS
+UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Edge:
+    """ASGI middleware: refuses bodies over the limit while they arrive, names each request, sets the
+    headers that protect readers. A body is counted as it streams, so a false Content-Length gains nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = UPLOAD_LIMIT_BYTES if scope["path"].startswith(UPLOAD_PATHS) else BODY_LIMIT_BYTES
+        request_id = str(uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        headers = dict(scope["headers"])
+        seen, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise _BodyTooLarge
+            return message
+
+        async def named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                present = {key.lower() for key, _ in message["headers"]}
+                extra = {**SECURITY_HEADERS, "Request-Id": request_id}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (k.encode(), v.encode())
+                        for k, v in extra.items()
+                        if k.lower().encode() not in present
+                    ),
+                ]
+            await send(message)
+
+        locale = negotiate_locale(headers.get(b"accept-language", b"").decode("latin-1"))
+        problem = TooLarge(
+            Text("内容不得超过 {n} 字节。", "The body may not exceed {n} bytes.").with_(n=limit), limit=limit
+        )
+        refusal = JSONResponse(
+            problem.as_wire(locale, scope["path"]),
+            413,
+            media_type=PROBLEM_MEDIA_TYPE,
+            headers={"Connection": "close"},
+        )
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            await refusal(scope, receive, named)
+            return
+        try:
+            await self.app(scope, counted, named)
+        except _BodyTooLarge:
+            if started:
+                raise
+            await refusal(scope, receive, named)
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+def respond(request: Request, problem: Problem) -> JSONResponse:
+    """The problem as a response in the language of the actor, or else of Accept-Language."""
+    locale = getattr(request.state, "locale", None) or negotiate_locale(
+        request.headers.get("accept-language")
+    )
+    body = problem.as_wire(locale, request.url.path)
+    body["request_id"] = getattr(request.state, "request_id", None)
+    headers = {"Content-Language": locale, **problem.headers}
+    return JSONResponse(body, problem.status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
+
+
+_BY_STATUS: dict[int, type[Problem]] = {
+    400: MalformedBody, 401: NotSignedIn, 403: NotPermitted, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia,
+}  # fmt: skip
+
+
+class _MethodNotAllowed(Problem):
+    status, slug = 405, "method-not-allowed"
+    title = Text("此地址不支持该方法", "This address does not know that method")
+
+
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = _MethodNotAllowed if error.status_code == 405 else _BY_STATUS.get(error.status_code, Invalid)
+    return respond(request, kind(headers=dict(error.headers or {})))
+
+
+def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    entries = error.errors()
+    if any(entry["type"] == "json_invalid" for entry in entries):
+        return respond(request, MalformedBody(Text("请求体不是合法的 JSON。", "The body is not valid JSON.")))
+    return respond(request, Invalid(faults=[_fault(entry) for entry in entries[:100]]))
+
+
+_KINDS: dict[str, str] = {
+    "missing": "缺少此字段",
+    "extra_forbidden": "没有这个字段",
+    "string_too_short": "不能为空或过短",
+    "string_too_long": "超过长度上限",
+    "enum": "不在允许的取值之内",
+    "literal_error": "不在允许的取值之内",
+    "uuid_parsing": "不是合法的标识",
+    "int_parsing": "须为整数",
+    "greater_than_equal": "小于下限",
+    "less_than_equal": "大于上限",
+    "date_from_datetime_parsing": "不是合法的日期（YYYY-MM-DD）",
+    "date_parsing": "不是合法的日期（YYYY-MM-DD）",
+    "too_short": "条目过少",
+    "too_long": "条目过多",
+    "string_type": "须为文本",
+    "model_attributes_type": "须为对象",
+    "list_type": "须为数组",
+    "string_pattern_mismatch": "格式不符",
+}
+
+
+def _fault(entry: dict[str, object]) -> Fault:
+    """A pydantic error as field, value's fault and rule; the value itself is not repeated."""
+    location = entry["loc"]
+    assert isinstance(location, tuple)
+    parts = [str(part) for part in location]
+    pointer = "/" + "/".join(parts[1:] if parts and parts[0] == "body" else parts)
+    english = str(entry["msg"])
+    context = entry.get("ctx")
+    inner = context.get("error") if isinstance(context, dict) else None
+    if isinstance(inner, ValueError) and inner.args and isinstance(inner.args[0], Text):
+        return Fault(pointer, inner.args[0])
+    chinese = _KINDS.get(str(entry["type"]), "不符合要求")
+    return Fault(pointer, Text(chinese, english), Text(f"规则 {entry['type']}", f"rule {entry['type']}"))
+
+
+def _database_down(request: Request, error: Exception) -> JSONResponse:
+    log.error("database unreachable: %s", type(error).__name__)
+    return respond(
+        request, Unavailable(Text("数据库暂时无法连接，请稍后再试。", "The database cannot be reached. Try again soon."),
+                             headers={"Retry-After": "5"}),
+    )  # fmt: skip
+
+
+def _database_refused(request: Request, error: Exception) -> JSONResponse:
+    """What a constraint or trigger refused although the service let it through: nothing was written."""
+    assert isinstance(error, DBAPIError)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    log.error("database refused: sqlstate %s", state, exc_info=error)
+    if state in ("40001", "40P01", "23505", "55P03"):
+        return respond(
+            request,
+            Conflict(
+                Text("与同时进行的操作冲突，请重试。", "Conflicts with a concurrent change. Try again.")
+            ),
+        )
+    return respond(request, Problem())
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
+    return respond(request, Problem())
+
+
+def install(app: FastAPI) -> None:
+    """Put the edge around `app`."""
+    app.add_exception_handler(Problem, lambda request, error: respond(request, error))
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(OperationalError, _database_down)
+    app.add_exception_handler(DBAPIError, _database_refused)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Edge)

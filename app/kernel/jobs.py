@@ -1,0 +1,87 @@
+"""Jobs: work that must happen after a commit, enqueued inside the transaction that causes it.
+
+Owns the queue (procrastinate) and the sweep that takes jobs back from killed workers. Tasks are
+registered by the features and must be safe to run twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import procrastinate
+from procrastinate import JobContext, schema
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.kernel.db import Database
+
+log = logging.getLogger(__name__)
+
+STALLED_AFTER_S = 30  # a worker without a heartbeat for so long is taken for dead
+HEARTBEAT_S = 5
+MAX_ATTEMPTS = 20
+
+Task = Callable[[Session, Mapping[str, Any]], None]
+"""A task gets a session whose transaction is committed when it returns, and the job's arguments."""
+
+_DEFER = text(
+    """SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+        'default', CAST(:task AS varchar), 0, CAST(:lock AS varchar), CAST(:queueing_lock AS varchar),
+        CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])"""
+)
+
+
+def enqueue(
+    session: Session,
+    task: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    at: datetime | None = None,
+    lock: str | None = None,
+) -> None:
+    """Put a job into the queue with the caller's transaction: it exists when, and only when, that commits.
+
+    `at` delays it; jobs of one `lock` run one after the other.
+    """
+    session.execute(
+        _DEFER,
+        {"task": task, "lock": lock, "queueing_lock": None, "args": json.dumps(dict(args or {})), "at": at},
+    )
+
+
+def schema_sql() -> str:
+    """The queue's own tables and functions, for the first migration."""
+    return schema.SchemaManager.get_schema()
+
+
+def make_queue(database: Database, tasks: Mapping[str, Task]) -> procrastinate.App:
+    """The worker's view of the queue with every task of the product registered."""
+    queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url, max_size=4))
+    for name, task in tasks.items():
+        _register(queue, database, name, task)
+    return queue
+
+
+def _register(queue: procrastinate.App, database: Database, name: str, task: Task) -> None:
+    # Sync functions run in procrastinate's thread pool, off its event loop.
+    def run(_context: JobContext, /, **args: Any) -> None:
+        with database.transaction() as session:
+            task(session, args)
+
+    retry = procrastinate.RetryStrategy(max_attempts=MAX_ATTEMPTS, exponential_wait=2)
+    queue.task(name=name, pass_context=True, retry=retry)(run)
+
+
+async def rescue_stalled(queue: procrastinate.App) -> int:
+    """Give the jobs of dead workers back to the queue; returns how many. Run at start and every few seconds."""
+    rescued = 0
+    for job in await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
+        await queue.job_manager.retry_job(job)
+        rescued += 1
+    if rescued:
+        log.warning("took %d jobs back from workers that stopped", rescued)
+    return rescued

@@ -1,0 +1,333 @@
+"""The ledger (存证账本): one append-only log of every decision and delivery, leaves of one Merkle tree.
+
+Owns entries, their numbering by one sequencer, hash tiles, signed checkpoints and proofs. Entries
+carry hashes of canonical content (RFC 8785), never the content.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import BigInteger, LargeBinary, delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.kernel import merkle
+from app.kernel.clock import now
+from app.kernel.db import Base, advisory_lock, lift_statement_timeout
+from app.kernel.errors import NotFound
+
+SEQUENCE_BATCH = 5_000  # entries numbered in one transaction
+
+
+class LedgerEntry(Base):
+    """What is attested: that at `at` the content with this hash was decided about `subject_id`."""
+
+    __tablename__ = "ledger_entry"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    subject_id: Mapped[UUID] = mapped_column(index=True)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+    def leaf(self) -> bytes:
+        """The bytes of the leaf: canonical JSON of the row."""
+        return rfc8785.dumps(
+            {
+                "id": str(self.id),
+                "at": self.at.isoformat(),
+                "kind": self.kind,
+                "subject": str(self.subject_id),
+                "content_sha256": self.content_hash.hex(),
+            }
+        )
+
+
+class LedgerPending(Base):
+    """Entries committed with their decisions and not numbered yet."""
+
+    __tablename__ = "ledger_pending"
+
+    entry_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class LedgerLeaf(Base):
+    """The number of each entry in the tree, without gaps, in the order the sequencer saw them committed."""
+
+    __tablename__ = "ledger_leaf"
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    entry_id: Mapped[UUID] = mapped_column(unique=True)
+
+
+class LedgerTile(Base):
+    """Up to 256 hashes side by side of one tile level (C2SP tlog-tiles): level n holds the hashes of
+    complete subtrees of 256**n leaves."""
+
+    __tablename__ = "ledger_tile"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hashes: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LedgerCheckpoint(Base):
+    """A signed tree head (C2SP tlog-checkpoint)."""
+
+    __tablename__ = "ledger_checkpoint"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[datetime]
+    note: Mapped[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The log's identity: `origin` names it, the Ed25519 key signs its checkpoints."""
+
+    origin: str
+    key: Ed25519PrivateKey
+
+    @property
+    def public_key(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+    def sign(self, size: int, root: bytes) -> str:
+        """The checkpoint as a signed note (C2SP tlog-checkpoint, signed-note)."""
+        body = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+        signature = key_id(self.origin, self.public_key) + self.key.sign(body.encode())
+        return f"{body}\n— {self.origin} {base64.b64encode(signature).decode()}\n"
+
+
+def key_id(origin: str, public_key: bytes) -> bytes:
+    """The four bytes by which a signed note names an Ed25519 key (C2SP signed-note)."""
+    return hashlib.sha256(origin.encode() + b"\n\x01" + public_key).digest()[:4]
+
+
+def read_note(note: str, origin: str, public_key: bytes) -> tuple[int, bytes]:
+    """Size and root of a checkpoint whose signature holds. Errors: ValueError saying what does not hold."""
+    body, separator, signatures = note.partition("\n\n")
+    lines = body.split("\n")
+    if not separator or len(lines) < 3 or lines[0] != origin:
+        raise ValueError("not a checkpoint of this log")
+    for line in signatures.splitlines():
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.partition(" ")
+        if dash != "—" or name != origin:
+            continue
+        raw = base64.b64decode(encoded, validate=True)
+        if raw[:4] != key_id(origin, public_key):
+            continue
+        try:
+            Ed25519PublicKey.from_public_bytes(public_key).verify(raw[4:], (body + "\n").encode())
+        except InvalidSignature as error:
+            raise ValueError("the checkpoint's signature does not hold") from error
+        return int(lines[1]), base64.b64decode(lines[2], validate=True)
+    raise ValueError("the checkpoint carries no signature of this log's key")
+
+
+def content_hash(content: Mapping[str, Any]) -> bytes:
+    """SHA-256 of the canonical JSON (RFC 8785) of a decision's content."""
+    return hashlib.sha256(rfc8785.dumps(dict(content))).digest()
+
+
+def append(
+    session: Session, *, entry_id: UUID, kind: str, subject_id: UUID, content: Mapping[str, Any]
+) -> None:
+    """Put an entry for `content` into the ledger with the caller's transaction; it is numbered soon after."""
+    append_many(session, [(entry_id, kind, subject_id, content)])
+
+
+def append_many(session: Session, entries: Sequence[tuple[UUID, str, UUID, Mapping[str, Any]]]) -> None:
+    """`append` for many entries (id, kind, subject, content) in two statements."""
+    if not entries:
+        return
+    at = now()
+    session.execute(
+        insert(LedgerEntry),
+        [
+            {"id": i, "at": at, "kind": kind, "subject_id": subject, "content_hash": content_hash(content)}
+            for i, kind, subject, content in entries
+        ],
+    )
+    session.execute(insert(LedgerPending), [{"entry_id": entry[0]} for entry in entries])
+
+
+def sequence(session: Session, signer: Signer) -> int:
+    """Number what is pending, extend the tree, sign a checkpoint; returns how many entries were numbered.
+
+    One sequencer works at a time (advisory lock). Positions follow the order in which entries were
+    seen committed, so a transaction that commits late gets a later number and none is ever skipped.
+    """
+    advisory_lock(session, "ledger.sequencer")
+    size = tree_size(session)
+    query = select(LedgerEntry).join(LedgerPending, LedgerPending.entry_id == LedgerEntry.id)
+    entries = list(session.scalars(query.order_by(LedgerEntry.id).limit(SEQUENCE_BATCH)))
+    if not entries:
+        return 0
+    session.execute(
+        insert(LedgerLeaf), [{"position": size + n, "entry_id": e.id} for n, e in enumerate(entries)]
+    )
+    session.execute(delete(LedgerPending).where(LedgerPending.entry_id.in_([e.id for e in entries])))
+    _extend(session, size, [merkle.leaf_hash(e.leaf()) for e in entries])
+    size += len(entries)
+    root = merkle.root(size, TileReader(session))
+    session.add(LedgerCheckpoint(size=size, root=root, at=now(), note=signer.sign(size, root)))
+    session.flush()
+    return len(entries)
+
+
+def _extend(session: Session, size: int, leaves: Sequence[bytes]) -> None:
+    """Append hashes to the tiles of level 0 and, where a tile fills, its root to the level above."""
+    level, start, hashes = 0, size, list(leaves)
+    while hashes:
+        rising: list[bytes] = []
+        first = start // merkle.TILE_WIDTH
+        begun = select(LedgerTile.hashes).where(LedgerTile.level == level, LedgerTile.index == first)
+        data = ((session.scalar(begun) if start % merkle.TILE_WIDTH else None) or b"") + b"".join(hashes)
+        width = 32 * merkle.TILE_WIDTH
+        for n, offset in enumerate(range(0, len(data), width)):
+            tile = data[offset : offset + width]
+            session.execute(
+                upsert(LedgerTile)
+                .values(level=level, index=first + n, hashes=tile)
+                .on_conflict_do_update(index_elements=["level", "index"], set_={"hashes": tile})
+            )
+            if len(tile) == width:
+                rising.append(merkle.fold(_split_hashes(tile)))
+        level, start, hashes = level + 1, first, rising
+
+
+class TileReader:
+    """Reads subtree hashes from stored tiles, each tile once. Usable as `merkle.ReadHash`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tiles: dict[tuple[int, int], bytes] = {}
+
+    def __call__(self, level: int, index: int) -> bytes:
+        tile_level, inner = divmod(level, 8)
+        first = index << inner
+        tile, offset = divmod(first, merkle.TILE_WIDTH)
+        hashes = self._tile(tile_level, tile)[32 * offset : 32 * (offset + (1 << inner))]
+        if len(hashes) != 32 << inner:
+            raise NotFound()
+        return merkle.fold(_split_hashes(hashes))
+
+    def _tile(self, level: int, index: int) -> bytes:
+        if (level, index) not in self._tiles:
+            query = select(LedgerTile.hashes).where(LedgerTile.level == level, LedgerTile.index == index)
+            self._tiles[level, index] = self._session.scalar(query) or b""
+        return self._tiles[level, index]
+
+
+def _split_hashes(data: bytes) -> list[bytes]:
+    return [data[n : n + 32] for n in range(0, len(data), 32)]
+
+
+def tree_size(session: Session) -> int:
+    """How many entries are numbered."""
+    last = session.scalar(select(func.max(LedgerLeaf.position)))
+    return 0 if last is None else last + 1
+
+
+def latest_checkpoint(session: Session) -> LedgerCheckpoint | None:
+    """The newest signed tree head, or None for an empty log."""
+    return session.scalar(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """All that a party needs to verify offline that an entry is in the log."""
+
+    entry: LedgerEntry
+    position: int
+    path: list[bytes]
+    checkpoint: LedgerCheckpoint
+
+
+def prove(session: Session, entry_id: UUID) -> Proof:
+    """The inclusion proof of an entry against the newest checkpoint. Errors: NotFound (also while pending)."""
+    entry = session.get(LedgerEntry, entry_id)
+    position = session.scalar(select(LedgerLeaf.position).where(LedgerLeaf.entry_id == entry_id))
+    checkpoint = latest_checkpoint(session)
+    if entry is None or position is None or checkpoint is None:
+        raise NotFound()
+    return Proof(
+        entry, position, merkle.inclusion_proof(position, checkpoint.size, TileReader(session)), checkpoint
+    )
+
+
+def verify(
+    session: Session, *, origin: str, public_key: bytes, contents: Iterator[tuple[UUID, Mapping[str, Any]]]
+) -> tuple[int, list[str]]:
+    """Check the whole log: every leaf against its entry, the tree against every checkpoint and its
+    signature, every row of `contents` (entry id, content) against its entry. Returns the number of
+    entries and the differences found, first first, empty when all holds.
+    """
+    lift_statement_timeout(session)
+    differences: list[str] = []
+    stack: list[tuple[int, bytes]] = []  # complete subtrees, largest first: (level, hash)
+    checkpoints = {c.size: c for c in session.scalars(select(LedgerCheckpoint))}
+    seen: dict[UUID, bytes] = {}
+    query = select(LedgerLeaf.position, LedgerEntry).outerjoin(
+        LedgerEntry, LedgerEntry.id == LedgerLeaf.entry_id
+    )
+    for expected, (position, entry) in enumerate(
+        session.execute(query.order_by(LedgerLeaf.position).execution_options(yield_per=2000))
+    ):
+        if entry is None or position != expected:
+            differences.append(f"leaf {expected}: entry missing")
+            return expected, differences
+        seen[entry.id] = entry.content_hash
+        _push(stack, merkle.leaf_hash(entry.leaf()))
+        if (checkpoint := checkpoints.pop(position + 1, None)) is not None:
+            differences += _check_checkpoint(checkpoint, _stack_root(stack), origin, public_key)
+    size = len(seen)
+    differences += [f"checkpoint {n}: more entries signed than stored" for n in sorted(checkpoints)]
+    pending = set(session.scalars(select(LedgerPending.entry_id)))
+    for entry_id, content in contents:
+        if entry_id in pending:
+            continue
+        if entry_id not in seen:
+            differences.append(f"decision {entry_id}: not in the ledger")
+        elif seen.pop(entry_id) != content_hash(content):
+            differences.append(f"decision {entry_id}: content differs from what was attested")
+    differences += [f"entry {entry_id}: its decision is missing" for entry_id in seen]
+    return size, differences
+
+
+def _check_checkpoint(checkpoint: LedgerCheckpoint, root: bytes, origin: str, public_key: bytes) -> list[str]:
+    try:
+        signed = read_note(checkpoint.note, origin, public_key)
+    except ValueError as error:
+        return [f"checkpoint {checkpoint.size}: {error}"]
+    if signed != (checkpoint.size, root) or checkpoint.root != root:
+        return [f"checkpoint {checkpoint.size}: the tree of the stored entries has another root"]
+    return []
+
+
+def _push(stack: list[tuple[int, bytes]], leaf: bytes) -> None:
+    level = 0
+    while stack and stack[-1][0] == level:
+        leaf = merkle.node_hash(stack.pop()[1], leaf)
+        level += 1
+    stack.append((level, leaf))
+
+
+def _stack_root(stack: list[tuple[int, bytes]]) -> bytes:
+    result = stack[-1][1]
+    for _, node in reversed(stack[:-1]):
+        result = merkle.node_hash(node, result)
+    return result

@@ -1,0 +1,97 @@
+"""Wire types every interface shares: the base model, pages with cursors, versions in If-Match.
+
+Owns shapes only; what they mean is the features'.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from app.kernel.errors import Fault, Invalid, VersionMissing
+from app.kernel.text import Text
+
+PAGE_LIMIT = 100
+
+T = TypeVar("T")
+
+
+class Wire(BaseModel):
+    """Base of everything sent or received: unknown members are refused, values are not coerced loosely."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+class Label(Wire):
+    """A Text as representations carry it: both languages."""
+
+    zh: str
+    en: str
+
+    @classmethod
+    def of(cls, text: Text) -> Label:
+        return cls(zh=text.zh, en=text.en)
+
+
+class Page(Wire, Generic[T]):
+    """One page of a list; `next` is the cursor of the following page, absent on the last."""
+
+    items: list[T]
+    next: str | None = None
+
+
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+
+Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="每页条数 / rows per page")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, description="上一页返回的 next / `next` of the page before")
+]
+
+
+def encode_cursor(*parts: Any) -> str:
+    """An opaque cursor from plain JSON values."""
+    return base64.urlsafe_b64encode(json.dumps(parts, default=str).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, length: int) -> list[Any]:
+    """The values of a cursor made by `encode_cursor`. Errors: Invalid."""
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        parts = None
+    if not isinstance(parts, list) or len(parts) != length:
+        raise Invalid(
+            faults=[Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))]
+        )
+    return parts
+
+
+def _expected_version(
+    if_match: Annotated[
+        str | None, Header(description='您所读到的版本，如 "3" / the version you read')
+    ] = None,
+) -> int:
+    if if_match is None:
+        raise VersionMissing(
+            Text(
+                "修改须在 If-Match 中带上所读到的版本号（见 ETag）。",
+                "A change carries the version you read (its ETag) in If-Match.",
+            )
+        )
+    raw = if_match.strip().removeprefix("W/").strip('"')
+    if not raw.isdigit() or len(raw) > 9:
+        raise Invalid(faults=[Fault("/headers/If-Match", Text("不是版本号", "not a version"))])
+    return int(raw)
+
+
+ExpectedVersion = Annotated[int, Depends(_expected_version)]
+
+
+def set_version(response: Response, version: int) -> None:
+    """Tell the reader which version it got, as a strong ETag."""
+    response.headers["ETag"] = f'"{version}"'

@@ -1,0 +1,48 @@
+"""Settings of one process: read once from the environment and the command line, handed down as values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_DATA = "var"
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process needs to know of its surroundings.
+
+    `database_url` is a libpq URL. `public_url` is how others reach the service: issuer of tokens and
+    name of the ledger. `gateway_url` is where requesters find the central gateway.
+    """
+
+    data: Path
+    database_url: str
+    public_url: str
+    gateway_url: str | None = None
+
+    @property
+    def keys(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def index(self) -> Path:
+        return self.data / "index"
+
+    @property
+    def ledger_origin(self) -> str:
+        """The ledger's name in checkpoints: a schema-less URL (C2SP tlog-checkpoint)."""
+        return self.public_url.split("://", 1)[-1].rstrip("/") + "/ledger"
+
+
+def data_folder(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The data folder: the option, else ZHENGTONG_DATA, else ./var."""
+    return (option or Path(environ.get("ZHENGTONG_DATA", DEFAULT_DATA))).expanduser().absolute()
+
+
+def external_database(environ: Mapping[str, str] = os.environ) -> str | None:
+    """ZHENGTONG_DATABASE_URL, which replaces the embedded database; None where it is not set."""
+    return environ.get("ZHENGTONG_DATABASE_URL") or None

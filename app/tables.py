@@ -1,0 +1,57 @@
+"""Every table of the product, gathered for migrations, and every machine, for the guarding trigger."""
+
+from __future__ import annotations
+
+import importlib
+
+from sqlalchemy import MetaData
+
+from app.kernel.db import Base
+from app.kernel.machine import Machine
+
+MODEL_MODULES = (
+    "app.kernel.history",
+    "app.kernel.deadlines",
+    "app.kernel.ledger",
+    "app.identity.models",
+    "catalog.resources.models",
+    "catalog.formats.models",
+    "catalog.collection.models",
+    "exchange.requests.models",
+    "exchange.negotiations.models",
+    "exchange.agreements.models",
+    "exchange.disputes.models",
+    "exchange.delivery.models",
+)
+MACHINE_MODULES = (
+    "catalog.resources.states",
+    "catalog.collection.states",
+    "exchange.requests.states",
+    "exchange.negotiations.states",
+    "exchange.agreements.states",
+    "exchange.disputes.states",
+)
+
+
+def _load(name: str) -> object | None:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            return None
+        raise
+
+
+for _name in MODEL_MODULES:
+    _load(_name)
+
+metadata: MetaData = Base.metadata
+
+
+def machines() -> list[Machine]:
+    """Every state machine of the product."""
+    return [machine for name in MACHINE_MODULES for machine in _machines_in(_load(name))]
+
+
+def _machines_in(module: object | None) -> list[Machine]:
+    return [v for v in vars(module).values() if isinstance(v, Machine)] if module else []

