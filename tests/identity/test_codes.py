@@ -32,10 +32,7 @@ def test_every_changed_character_of_a_credit_code_is_noticed(code: str) -> None:
     for place, right in enumerate(code):
         for other in CREDIT_ALPHABET:
             if other != right:
-                assert (
-                    credit_code_fault(code[:place] + other + code[place + 1 :])
-                    is not None
-                )
+                assert credit_code_fault(code[:place] + other + code[place + 1 :]) is not None
 
 
 def test_the_inner_organisation_code_is_checked_too() -> None:
@@ -73,9 +70,7 @@ def test_division_codes_of_every_level_are_valid(code: str) -> None:
     assert division_code_fault(code) is None
 
 
-@pytest.mark.parametrize(
-    "code", ["", "11010", "1101055", "010101", "11010a", "110005", "１１０１０５"]
-)
+@pytest.mark.parametrize("code", ["", "11010", "1101055", "010101", "11010a", "110005", "１１０１０５"])
 def test_malformed_division_codes_are_refused(code: str) -> None:
     assert division_code_fault(code) is not None
 
@@ -94,10 +89,7 @@ def test_every_changed_digit_of_an_identity_number_is_noticed(number: str) -> No
     for place, right in enumerate(number):
         for other in "0123456789X":
             if other != right:
-                assert (
-                    identity_number_fault(number[:place] + other + number[place + 1 :])
-                    is not None
-                )
+                assert identity_number_fault(number[:place] + other + number[place + 1 :]) is not None
 
 
 @pytest.mark.parametrize(
