@@ -247,16 +247,19 @@ def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ())
     (agreements name items by code), else the pinyin initials of its name, numbered where they are taken."""
     if all(item.code for item in record.items):
         return record
-    before = {item.name: item.code for item in previous if item.code}
     taken = {item.code.lower() for item in record.items if item.code}
+    before: dict[str, list[str]] = {}
+    for item in previous:
+        if item.code:
+            before.setdefault(item.name, []).append(item.code)
     kept: dict[int, str] = {}
     for position, item in enumerate(record.items):
-        known = before.get(item.name)
-        if not item.code and known and known.lower() not in taken:
-            kept[position] = known
-            taken.add(known.lower())
+        known = [code for code in before.get(item.name, ()) if code.lower() not in taken]
+        if known and not item.code:
+            kept[position] = known[0]
+            taken.add(known[0].lower())
     # A code that some item once had is not given to another.
-    taken |= {code.lower() for code in before.values()}
+    taken |= {code.lower() for codes in before.values() for code in codes}
     items = []
     for position, item in enumerate(record.items):
         code = item.code or kept.get(position) or _free_code(item.name, taken)
