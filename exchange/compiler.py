@@ -188,7 +188,7 @@ def compile_terms(
     return CompiledTerms(tuple(item for item in part.items if item.code in wanted), condition, mask_key)
 
 
-def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:
+def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:  # noqa: PLR0911 - one for each mask
     """The function that a mask stands for; None for no mask. A value it cannot read becomes `HIDDEN`."""
     match mask:
         case Unmasked():

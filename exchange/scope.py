@@ -7,6 +7,7 @@ Unknown (NULL, absent, a value of another type) is neither true nor false, as in
 
 from __future__ import annotations
 
+import operator as operators
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -125,6 +126,17 @@ def leaves_of(condition: Condition) -> Iterator[Comparison | Like | IsNull]:
             assert_never(condition)
 
 
+def equalities_of(condition: Condition) -> dict[str, Value]:
+    """Values that every covered record must have: the `item = value` parts that AND joins at the top."""
+    match condition:
+        case Comparison("=", item, value):
+            return {item: value}
+        case Both(parts):
+            return {item: value for part in parts for item, value in equalities_of(part).items()}
+        case _:
+            return {}
+
+
 def test_of(condition: Condition) -> Test:
     """The condition as a function of a record: True, False, or None for unknown."""
     match condition:
@@ -177,7 +189,7 @@ def _nesting(text: str) -> int:
     return max(deepest, run // 4)
 
 
-def _condition(node: Any, depth: int = 0) -> Condition:
+def _condition(node: Any, depth: int = 0) -> Condition:  # noqa: PLR0911 - one for each operation
     if not isinstance(node, dict) or "op" not in node:
         raise ScopeInvalid(
             Text("应为条件，如 状态 = '有效'", "expected a condition such as status = 'valid'")
@@ -272,29 +284,24 @@ def _like_expression(pattern: str) -> re.Pattern[str]:
     return re.compile(first + "".join(f"(?>.*?{part})" for part in inner) + ".*" + last, re.DOTALL)
 
 
+_COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
+    "=": operators.eq,
+    "<>": operators.ne,
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+}
+
+
 def _comparison_test(operator: Operator, item: str, value: Value) -> Test:
     kind = _kind_of(value)
     wanted = kind(value)
+    compare_values = _COMPARE[operator]
 
     def compare(record: Record) -> bool | None:
         found: Any = kind(record.get(item))
-        if found is None:
-            return None
-        match operator:
-            case "=":
-                return bool(found == wanted)
-            case "<>":
-                return bool(found != wanted)
-            case "<":
-                return bool(found < wanted)
-            case "<=":
-                return bool(found <= wanted)
-            case ">":
-                return bool(found > wanted)
-            case ">=":
-                return bool(found >= wanted)
-            case _:
-                assert_never(operator)
+        return None if found is None else compare_values(found, wanted)
 
     return compare
 

@@ -340,7 +340,7 @@ def diff(old: Terms, new: Terms) -> list[TermsChange]:
     return changes
 
 
-def mask_text(mask: Mask) -> Text:
+def mask_text(mask: Mask) -> Text:  # noqa: PLR0911 - one for each mask
     """The mask in words."""
     match mask:
         case Unmasked():

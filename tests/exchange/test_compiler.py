@@ -57,7 +57,7 @@ def agreed(items: tuple[ItemTerm, ...], scope: str | None = None) -> Terms:
 # ---- the reference: one record at a time, no compilation, nothing clever -------------------------------
 
 
-def reference_covers(condition: Condition, record: Mapping[str, Any]) -> Any:
+def reference_covers(condition: Condition, record: Mapping[str, Any]) -> Any:  # noqa: PLR0911
     match condition:
         case Both(parts):
             answers = [reference_covers(part, record) for part in parts]
@@ -110,7 +110,7 @@ def like(text: str, pattern: str) -> bool:
     return bool(text) and pattern[0] in ("_", text[0]) and like(text[1:], pattern[1:])
 
 
-def reference_mask(mask: Mask, value: Any) -> Any:
+def reference_mask(mask: Mask, value: Any) -> Any:  # noqa: PLR0911
     written = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
     match mask:
         case Unmasked():

@@ -1,0 +1,363 @@
+"""Whether a call may be served, and what of: the grant, the agreement in force and the quota, in that order.
+
+Owns the gateway's refusals and the agreements it knows. Asks nobody: everything it needs is in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Self
+from urllib.parse import parse_qsl
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from pydantic import ValidationError
+
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, TooMany, Unavailable
+from app.kernel.text import Text
+from exchange.compiler import OutsideTerms, compile_terms
+from exchange.delivery.journal import Usage
+from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
+from exchange.delivery.sources import Fetch, Provider, Providers
+from exchange.scope import ScopeInvalid
+from exchange.terms import Method, Terms, terms_hash
+
+log = logging.getLogger(__name__)
+
+KNOWN_GRANTS = 20_000
+KNOWN_CALLS = 500  # prepared forms kept per agreement
+OFFSET_LIMIT = 10_000_000
+SERVED = (Method.API, Method.BULK)
+_ALGORITHMS = ["EdDSA", "Ed25519"]
+
+
+class GrantInvalid(NotSignedIn):
+    slug = "grant-invalid"
+    title = Text("授权凭证无效或已过期", "The grant is not valid, or has expired")
+
+
+class AgreementNotInForce(NotPermitted):
+    slug = "agreement-not-in-force"
+    title = Text("共享协议当前不生效", "The agreement is not in force")
+
+
+class AgreementChanged(NotPermitted):
+    slug = "agreement-changed"
+    title = Text("共享协议已变更，请重新申请授权凭证", "The agreement has changed: ask for a new grant")
+
+
+class PurposeNotAgreed(NotPermitted):
+    slug = "purpose-not-agreed"
+    title = Text("用途不在约定之内", "The purpose is not an agreed one")
+
+
+class MethodNotAgreed(NotPermitted):
+    slug = "method-not-agreed"
+    title = Text("共享方式与约定不符", "The method is not the agreed one")
+
+
+class ItemNotAgreed(NotPermitted):
+    slug = "item-not-agreed"
+    title = Text("所请求的信息项不在约定之内", "An item was asked for that is not agreed")
+
+
+class QuotaUsedUp(TooMany):
+    slug = "quota-used-up"
+    title = Text("已超出约定的用量", "The agreed quota is used up")
+
+
+class SourceMissing(Unavailable):
+    slug = "source-missing"
+    title = Text("提供方尚未接入该资源的数据源", "The provider has not connected a source for this resource")
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """What one call asks for. `resource_id` and `items` are as the caller wrote them."""
+
+    agreement_id: str
+    resource_id: str
+    purpose: str
+    items: tuple[str, ...] | None = None
+    narrowed_by: str | None = None
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A call that may be served: fetch at most `limit` records, which carry `items`."""
+
+    fetch: Fetch
+    items: tuple[str, ...]
+    limit: int
+    day: str
+
+
+class GrantVerifier:
+    """Reads grants and remembers those whose signature held. Expiry is tested anew on every call."""
+
+    def __init__(self, issuer: str) -> None:
+        self._issuer = issuer
+        self._keys: KeySet | None = None
+        self._known: dict[str, Grant] = {}
+        self.misses_a_key = True  # a grant named a key that is not in the set: time to fetch it again
+
+    def use_keys(self, jwks: dict[str, object]) -> None:
+        """Take the centre's public keys (RFC 7517); grants signed with others stop working."""
+        self._keys = KeySet.import_key_set(jwks)  # type: ignore[arg-type]
+        self._known.clear()
+        self.misses_a_key = False
+
+    def verify(self, token: str, at: datetime) -> Grant:
+        """The grant that a token is. Raises GrantInvalid: forged, expired, not ours, not a grant."""
+        grant = self._known.get(token)
+        if grant is None:
+            grant = self._read(token)
+            if len(self._known) >= KNOWN_GRANTS:
+                self._known.clear()
+            self._known[token] = grant
+        if grant.exp <= at.timestamp():
+            raise GrantInvalid(Text("授权凭证已过期", "The grant has expired"))
+        return grant
+
+    def _read(self, token: str) -> Grant:
+        if self._keys is None:
+            raise GrantInvalid(Text("尚未取得中心公钥", "The centre's keys are not known yet"))
+        try:
+            decoded = jwt.decode(token, self._keys, algorithms=_ALGORITHMS)
+            grant = msgspec.convert(decoded.claims, Grant)
+        except (JoseError, ValueError, msgspec.ValidationError) as error:
+            self.misses_a_key = self.misses_a_key or getattr(error, "error", "") == "invalid_key_id"
+            raise GrantInvalid() from None
+        if (
+            decoded.header.get("typ") != GRANT_TYPE
+            or grant.iss != self._issuer
+            or grant.aud != GRANT_AUDIENCE
+        ):
+            raise GrantInvalid()
+        return grant
+
+
+class Agreement:
+    """One agreement as this gateway enforces it: its terms, compiled once per form of call."""
+
+    def __init__(self, entry: AgreementEntry, terms: Terms, providers: Providers) -> None:
+        self.id = entry.agreement_id
+        self.hash = entry.version_hash
+        self.is_in_force = entry.state == "in_force"
+        self.terms = terms
+        self.purposes = frozenset(purpose.code for purpose in terms.purposes)
+        self._mask_key = bytes.fromhex(entry.mask_key)
+        self._providers: dict[UUID, Provider] = {
+            UUID(resource_id): providers.provider_of(source) for resource_id, source in entry.sources.items()
+        }
+        self._prepared: dict[
+            tuple[str, tuple[str, ...] | None, str | None], tuple[Fetch, tuple[str, ...]]
+        ] = {}
+
+    @classmethod
+    def of(cls, entry: AgreementEntry, providers: Providers) -> Self:
+        """Read an entry. Raises ValueError where its terms are not those that its hash was taken of."""
+        terms = Terms.model_validate_json(bytes(entry.terms))
+        if terms_hash(terms) != entry.version_hash:
+            raise ValueError("the terms do not have the agreement's hash")
+        return cls(entry, terms, providers)
+
+    def prepare(
+        self, resource_id: str, items: tuple[str, ...] | None, narrowed_by: str | None
+    ) -> tuple[Fetch, tuple[str, ...]]:
+        """How to fetch what a call asks for, and the items it carries.
+
+        Raises NotFound, SourceMissing, ItemNotAgreed, Invalid.
+        """
+        key = resource_id, items, narrowed_by
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._compile(resource_id, items, narrowed_by)
+            if len(self._prepared) >= KNOWN_CALLS:
+                self._prepared.clear()
+            self._prepared[key] = prepared
+        return prepared
+
+    def _compile(
+        self, resource_id: str, items: tuple[str, ...] | None, narrowed_by: str | None
+    ) -> tuple[Fetch, tuple[str, ...]]:
+        try:
+            resource = UUID(resource_id)
+        except ValueError:
+            raise NotFound() from None
+        if self.terms.resource(resource) is None:
+            raise NotFound(Text("协议不包含该信息资源", "The agreement does not cover this resource"))
+        try:
+            compiled = compile_terms(
+                self.terms, resource, mask_key=self._mask_key, items=items, narrowed_by=narrowed_by
+            )
+        except OutsideTerms as error:
+            message = Text("未约定提供或不得用作条件", "Not agreed, or not to be filtered on")
+            names = "、".join(error.codes)
+            raise ItemNotAgreed(
+                Text("信息项“{names}”未约定", "Not agreed: {names}").with_(names=names),
+                faults=[Fault(code, message) for code in error.codes],
+            ) from None
+        except ScopeInvalid as error:
+            raise Invalid(
+                faults=[Fault("filter", error.message, Text("OGC CQL2 条件", "OGC CQL2"))]
+            ) from None
+        provider = self._providers.get(resource)
+        if provider is None:
+            raise SourceMissing()
+        return provider.prepare(compiled), compiled.items
+
+
+class AgreementTable:
+    """The agreements that one state of the centre puts in force. Replaced whole, never changed."""
+
+    def __init__(self, state: GatewayState, providers: Providers) -> None:
+        self.version = state.version
+        self._zone = ZoneInfo(state.time_zone)
+        self._revoked = frozenset(state.revoked_grants)
+        self._by_id: dict[str, Agreement] = {}
+        for entry in state.agreements:
+            try:
+                self._by_id[entry.agreement_id] = Agreement.of(entry, providers)
+            except (ValueError, ValidationError) as error:  # one unusable agreement must not stop the others
+                log.error("agreement %s cannot be used: %s", entry.agreement_id, error)
+
+    def today(self, at: datetime) -> date:
+        """The quota's day."""
+        return at.astimezone(self._zone).date()
+
+    def admit(
+        self, grant: Grant, request: DataRequest, at: datetime, used: Callable[[str, str], Usage]
+    ) -> Admission:
+        """Check one call against everything agreed; the problem raised names the first thing that fails."""
+        if grant.jti in self._revoked:
+            raise GrantInvalid(Text("授权凭证已撤销", "The grant has been revoked"))
+        agreement = self._by_id.get(request.agreement_id)
+        if agreement is None or grant.agreement != request.agreement_id:
+            raise NotFound()
+        today = self.today(at)
+        _check_agreement(agreement, grant, today)
+        _check_purpose(agreement, grant, request.purpose)
+        items = _narrow(request.items, grant.items)
+        fetch, carried = agreement.prepare(request.resource_id, items, request.narrowed_by)
+        limit = _row_limit(
+            agreement, request.limit, used(agreement.id, today.isoformat()), self._next_day(at)
+        )
+        return Admission(fetch, carried, limit, today.isoformat())
+
+    def _next_day(self, at: datetime) -> int:
+        """Seconds until the quota's next day."""
+        tomorrow = datetime.combine(self.today(at) + timedelta(days=1), datetime.min.time(), self._zone)
+        return max(1, int((tomorrow.astimezone(UTC) - at).total_seconds()))
+
+
+def _check_agreement(agreement: Agreement, grant: Grant, today: date) -> None:
+    if not agreement.is_in_force:
+        raise AgreementNotInForce()
+    if agreement.hash != grant.agreement_hash:
+        raise AgreementChanged()
+    terms = agreement.terms
+    if not terms.valid_from <= today <= terms.valid_until:
+        raise AgreementNotInForce(
+            Text("有效期为 {a} 至 {b}", "Valid from {a} to {b}").with_(
+                a=terms.valid_from, b=terms.valid_until
+            )
+        )
+    if grant.method != terms.method or terms.method not in SERVED:
+        raise MethodNotAgreed()
+
+
+def _check_purpose(agreement: Agreement, grant: Grant, purpose: str) -> None:
+    if purpose != grant.purpose or purpose not in agreement.purposes:
+        raise PurposeNotAgreed(
+            Text("用途“{p}”不是本授权凭证所载用途", "“{p}” is not the purpose of this grant").with_(p=purpose)
+        )
+
+
+def _narrow(asked: tuple[str, ...] | None, granted: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What the call asks for within what the grant covers; the terms bound both."""
+    if asked is None or granted is None:
+        return granted if asked is None else asked
+    if beyond := [code for code in asked if code not in granted]:
+        message = Text("授权凭证未包含", "Not covered by the grant")
+        names = "、".join(beyond)
+        raise ItemNotAgreed(
+            Text("信息项“{names}”未授权", "Not granted: {names}").with_(names=names),
+            faults=[Fault(code, message) for code in beyond],
+        )
+    return asked
+
+
+def _row_limit(agreement: Agreement, asked: int | None, usage: Usage, next_day_s: int) -> int:
+    quota = agreement.terms.quota
+    if asked is not None and asked > quota.rows_per_call:
+        rule = Text("每次至多 {n} 行", "At most {n} rows a call").with_(n=quota.rows_per_call)
+        raise Invalid(faults=[Fault("limit", Text("超出单次行数", "More rows than agreed"), rule)])
+    left = quota.rows_per_day - usage.rows
+    headers = {"Retry-After": str(next_day_s)}
+    if usage.calls >= quota.calls_per_day:
+        detail = Text("今日调用次数已用完（{n} 次）", "Today's {n} calls are used up").with_(
+            n=quota.calls_per_day
+        )
+        raise QuotaUsedUp(detail, headers=headers)
+    if left <= 0 or (asked is not None and asked > left):
+        detail = Text("今日记录数仅余 {n} 行", "{n} rows are left for today").with_(n=max(0, left))
+        raise QuotaUsedUp(detail, headers=headers)
+    return min(quota.rows_per_call, left) if asked is None else asked
+
+
+def read_request(agreement_id: str, resource_id: str, query: bytes) -> DataRequest:
+    """Read the query of a data call. Raises Invalid naming every parameter at fault; unknown ones are faults,
+    so that a misspelt filter never means all records."""
+    faults: list[Fault] = []
+    values: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(query.decode("ascii"), True, errors="strict", max_num_fields=20)
+    except ValueError:
+        raise Invalid(Text("查询参数无法解析", "The query cannot be read")) from None
+    for name, value in pairs:
+        if name not in ("purpose", "items", "filter", "limit", "offset"):
+            faults.append(Fault(name[:100], Text("未知参数", "Unknown parameter")))
+        elif name in values:
+            faults.append(Fault(name, Text("重复参数", "Given twice")))
+        values[name] = value
+    if not values.get("purpose"):
+        faults.append(Fault("purpose", Text("每次调用须注明用途", "Each call names its purpose")))
+    items = tuple(dict.fromkeys(code for code in values.get("items", "").split(",") if code))
+    if "items" in values and not items:
+        faults.append(Fault("items", Text("没有信息项", "No item")))
+    limit = _whole_number(values, "limit", 1, 10**9, faults)
+    offset = _whole_number(values, "offset", 0, OFFSET_LIMIT, faults)
+    if faults:
+        raise Invalid(faults=faults)
+    return DataRequest(
+        agreement_id,
+        resource_id,
+        values["purpose"][:64],
+        items or None,
+        values.get("filter") or None,
+        limit,
+        offset or 0,
+    )
+
+
+def _whole_number(
+    values: dict[str, str], name: str, least: int, most: int, faults: list[Fault]
+) -> int | None:
+    written = values.get(name)
+    if written is None:
+        return None
+    if written.isascii() and written.isdigit() and len(written) < 12 and least <= int(written) <= most:
+        return int(written)
+    rule = Text("{a} 至 {b} 的整数", "A whole number from {a} to {b}").with_(a=least, b=most)
+    faults.append(Fault(name, Text("不是有效的数", "Not a valid number"), rule))
+    return None

@@ -1,0 +1,306 @@
+"""The gateway's front: a plain ASGI application that serves agreed data, and problems for all else.
+
+Owns the order of one call: in touch, grant, agreement, quota, durable intent, first byte, last byte,
+outcome. Nothing leaves before its intent is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from app.kernel.clock import new_id, now
+from app.kernel.errors import PROBLEM_MEDIA_TYPE, NotFound, Problem, Unavailable
+from app.kernel.text import Text, negotiate_locale
+from exchange.delivery.admission import (
+    Admission,
+    AgreementTable,
+    DataRequest,
+    GrantInvalid,
+    GrantVerifier,
+    read_request,
+)
+from exchange.delivery.formats import Format, choose_media_type, format_for
+from exchange.delivery.journal import Journal, JournalUnavailable
+from exchange.delivery.protocol import RECEIPT_HEADER, Call, GatewayState, Grant, Outcome, Receipt, Result
+from exchange.delivery.sources import Page, Providers
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+CALL_TIMEOUT_S = 600.0
+
+
+class OutOfTouch(Unavailable):
+    """The centre has been silent for too long to know that agreements still hold."""
+
+    slug = "out-of-touch"
+    title = Text(
+        "网关与中心失去联系，暂停交付", "The gateway has lost touch with the centre and delivers nothing"
+    )
+
+
+class MethodNotAllowed(Problem):
+    status, slug = 405, "method-not-allowed"
+    title = Text("此地址只支持 GET", "This address only knows GET")
+
+
+class NotAcceptable(Problem):
+    status, slug = 406, "not-acceptable"
+    title = Text("只提供 JSON、NDJSON 和 CSV", "Only JSON, NDJSON and CSV are on offer")
+
+
+class TookTooLong(Problem):
+    status, slug = 504, "took-too-long"
+    title = Text("本次调用超过时限", "The call took longer than it may")
+
+
+class RequesterGone(Exception):
+    """The other side closed the connection before the end."""
+
+
+class Gateway:
+    """The ASGI application. It serves while the centre has been heard within `lost_touch_after_s`."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        providers: Providers,
+        verifier: GrantVerifier,
+        lost_touch_after_s: float,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        self._journal = journal
+        self._providers = providers
+        self._verifier = verifier
+        self._lost_touch_after_s = lost_touch_after_s
+        self._call_timeout_s = call_timeout_s
+        self._table: AgreementTable | None = None
+        self._heard_at = 0.0
+
+    def hear(self, state: GatewayState | None) -> None:
+        """Enforce a new state of the centre from now on, or with None go on with the last one.
+
+        Calls under way end under the state they began with.
+        """
+        if state is not None:
+            self._table = AgreementTable(state, self._providers)
+        self._heard_at = time.monotonic()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "served without lifespan and websockets"
+        exchange = _Exchange(scope, receive, send)
+        try:
+            match scope["path"].split("/"):
+                case ["", "v1", "data", agreement_id, resource_id]:
+                    if scope["method"] != "GET":
+                        raise MethodNotAllowed(headers={"Allow": "GET"})
+                    await self._serve_data(exchange, agreement_id, resource_id)
+                case ["", "livez"]:
+                    await exchange.respond(200, b'{"status":"alive"}', "application/json")
+                case ["", "readyz"]:
+                    self._current_table()
+                    await exchange.respond(200, b'{"status":"ready"}', "application/json")
+                case _:
+                    raise NotFound()
+        except Problem as problem:
+            await exchange.respond_problem(problem)
+
+    def _current_table(self) -> AgreementTable:
+        if self._table is None or time.monotonic() - self._heard_at > self._lost_touch_after_s:
+            raise OutOfTouch(headers={"Retry-After": "5"})
+        return self._table
+
+    async def _serve_data(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
+        table = self._current_table()
+        at = now()
+        grant = self._verifier.verify(_bearer(exchange.headers), at)
+        asked = DataRequest(agreement_id, resource_id, "")
+        try:
+            media_type = choose_media_type(exchange.header(b"accept"))
+            if media_type is None:
+                raise NotAcceptable()
+            asked = read_request(agreement_id, resource_id, exchange.query)
+            admission = table.admit(grant, asked, at, self._journal.used)
+        except Problem as problem:
+            call = _call(grant, asked, at, table.today(at).isoformat(), asked.items or (), 0)
+            outcome = exchange.outcome("refused", problem.status, problem.slug)
+            await self._journal.refuse(Receipt(call=call, outcome=outcome))
+            exchange.receipt_id = call.id
+            raise
+        call = _call(grant, asked, at, admission.day, admission.items, admission.limit)
+        await self._journal.begin(call)
+        exchange.receipt_id = call.id
+        await self._deliver(exchange, call, admission, asked.offset, format_for(media_type, admission.items))
+
+    async def _deliver(
+        self, exchange: _Exchange, call: Call, admission: Admission, offset: int, form: Format
+    ) -> None:
+        """Send the records and complete the receipt, whatever happens on the way."""
+        outcome: Outcome | None = None
+        try:
+            async with asyncio.timeout(self._call_timeout_s):
+                async with aclosing(admission.fetch(admission.limit, offset)) as pages:
+                    await _stream(exchange, pages, form, admission.limit)
+            outcome = exchange.outcome("delivered", 200)
+        except (Problem, TimeoutError) as raised:
+            problem = raised if isinstance(raised, Problem) else TookTooLong()
+            outcome = exchange.outcome("failed", problem.status, problem.slug)
+            if exchange.has_started:
+                log.warning("receipt %s: broken off: %s", call.id, problem.slug)
+                return  # without the end of the body: the server closes the connection, the reader sees it
+            raise problem from None
+        except RequesterGone:
+            outcome = exchange.outcome("failed", 200, "requester-gone")
+        finally:
+            await self._complete(call, outcome or exchange.outcome("failed", 500, "internal"))
+
+    async def _complete(self, call: Call, outcome: Outcome) -> None:
+        try:
+            await self._journal.complete(call.id, outcome)
+        except JournalUnavailable:  # the intent stands: the next start reports the call as interrupted
+            log.error("receipt %s: the outcome could not be written", call.id)
+
+
+async def _stream(exchange: _Exchange, pages: Any, form: Format, limit: int) -> None:
+    headers = [(b"zhengtong-row-limit", str(limit).encode())]
+    page: Page = await anext(pages)
+    body = form.begin() + form.page(page.records)
+    if page.is_last:
+        await exchange.respond(200, body + form.end(), form.media_type, headers, rows=len(page.records))
+        return
+    gone = asyncio.ensure_future(exchange.disconnected())
+    try:
+        await exchange.start(200, form.media_type, headers)
+        await exchange.send_part(body, rows=len(page.records))
+        async for page in pages:
+            if gone.done():
+                raise RequesterGone
+            await exchange.send_part(form.page(page.records), rows=len(page.records))
+        if gone.done():
+            raise RequesterGone
+        await exchange.send_part(form.end(), rows=0, is_last=True)
+    finally:
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+
+
+class _Exchange:
+    """One request and its response, and what has left of it so far."""
+
+    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.receipt_id: str | None = None
+        self.has_started = False
+        self._receive = receive
+        self._send = send
+        self._began_at = time.perf_counter()
+        self._digest = hashlib.sha256()
+        self._rows = 0
+        self._bytes = 0
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def outcome(self, result: Result, status: int, problem: str | None = None) -> Outcome:
+        """How the call stands now; rows, bytes and hash are of the data sent, not of a problem's body."""
+        return Outcome(
+            result=result,
+            status=status,
+            problem=problem,
+            rows=self._rows,
+            bytes=self._bytes,
+            sha256=self._digest.hexdigest() if self._bytes else None,
+            duration_ms=round((time.perf_counter() - self._began_at) * 1000, 3),
+        )
+
+    async def start(self, status: int, media_type: str, headers: list[tuple[bytes, bytes]]) -> None:
+        self.has_started = True
+        common = [
+            (b"content-type", media_type.encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if self.receipt_id is not None:
+            common.append((RECEIPT_HEADER.lower().encode(), self.receipt_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": common + headers})
+
+    async def send_part(self, body: bytes, *, rows: int, is_last: bool = False) -> None:
+        # Counted before it is handed over: what may have left is counted as left.
+        self._rows += rows
+        self._bytes += len(body)
+        self._digest.update(body)
+        await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+    async def respond(
+        self,
+        status: int,
+        body: bytes,
+        media_type: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        *,
+        rows: int = 0,
+    ) -> None:
+        """The whole response at once."""
+        length = (b"content-length", str(len(body)).encode())
+        await self.start(status, media_type, [length, *(headers or [])])
+        await self.send_part(body, rows=rows, is_last=True)
+
+    async def respond_problem(self, problem: Problem) -> None:
+        locale = negotiate_locale(self.header(b"accept-language"))
+        wire = problem.as_wire(locale, self.path)
+        if self.receipt_id is not None:
+            wire["receipt"] = self.receipt_id
+        headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+        headers.append((b"content-language", locale.encode()))
+        if isinstance(problem, GrantInvalid):
+            headers.append((b"www-authenticate", b'Bearer error="invalid_token"'))
+        await self.respond(problem.status, msgspec.json.encode(wire), PROBLEM_MEDIA_TYPE, headers)
+
+    async def disconnected(self) -> None:
+        """Return once the other side has closed the connection."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def _bearer(headers: dict[bytes, bytes]) -> str:
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise GrantInvalid(Text("请求未携带授权凭证", "The request carries no grant"))
+    return token.strip()
+
+
+def _call(
+    grant: Grant, asked: DataRequest, at: datetime, day: str, items: tuple[str, ...], rows_reserved: int
+) -> Call:
+    """The intent of a receipt. It stands under the grant's agreement, also where another was asked for."""
+    return Call(
+        id=str(new_id()),
+        at=at.astimezone(UTC).isoformat(),
+        day=day,
+        agreement_id=grant.agreement,
+        agreement_hash=grant.agreement_hash,
+        resource_id=asked.resource_id[:64],
+        client_id=grant.sub,
+        agency_id=grant.agency,
+        grant_id=grant.jti,
+        purpose=asked.purpose,
+        method=grant.method,
+        items=items[:500],
+        rows_reserved=rows_reserved,
+    )

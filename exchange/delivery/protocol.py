@@ -1,0 +1,152 @@
+"""What the centre and its gateways say to each other: grants, the table of agreements, receipts.
+
+Owns the wire shapes of `/api/v1/gateway/*` and of the grant; both sides import them. Holds no behaviour
+but reading and writing them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+GRANT_TYPE = "grant+jwt"  # the JWT's `typ`
+GRANT_AUDIENCE = "gateway"
+STATE_PATH = "/api/v1/gateway/state"
+RECEIPTS_PATH = "/api/v1/gateway/receipts"
+RECEIPT_HEADER = "Zhengtong-Receipt"
+RECEIPTS_PER_BATCH = 500
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """The claims of a grant (授权凭证), signed by the centre. `exp` and `iat` are seconds since 1970.
+
+    `purpose` is one of the agreed ones; `items`, where given, narrow what the agreement covers.
+    """
+
+    iss: str
+    aud: str
+    sub: str  # the client's id
+    agency: str  # the client's agency, by id
+    jti: str
+    iat: int
+    exp: int
+    agreement: str
+    agreement_hash: str
+    purpose: str
+    method: str
+    items: tuple[str, ...] | None = None
+
+
+class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):
+    """A provider's HTTP API that answers GET with JSON records.
+
+    `records_path` names the member that holds the array; None where the body is the array itself.
+    With `page_parameter`, pages are asked for from `first_page` on until one has fewer than `page_size`
+    records; the provider must serve pages of that size. `parameters` maps an item to the provider's query
+    parameter for it: an agreed or asked-for `item = value` is then passed on, and still tested here.
+    `headers` are the provider's credentials.
+    """
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    records_path: str | None = None
+    page_parameter: str | None = None
+    size_parameter: str | None = None
+    page_size: int = 200
+    first_page: int = 1
+    parameters: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 20.0
+
+
+class TableSource(Struct, frozen=True, kw_only=True, tag="table", tag_field="kind"):
+    """A PostgreSQL table or view. `key` orders the rows, so that pages are stable.
+
+    `columns` names the column of an item where it differs from the item's code.
+    """
+
+    dsn: str
+    table: str  # `schema.table` or `table`
+    key: tuple[str, ...]
+    columns: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 20.0
+
+
+Source = HttpSource | TableSource
+
+
+class AgreementEntry(Struct, frozen=True, kw_only=True):
+    """One agreement as a gateway needs it. Only `in_force` lets anything through.
+
+    `terms` is the canonical JSON that `version_hash` was taken of; `mask_key` is hex, at least 16 bytes.
+    """
+
+    agreement_id: str
+    version_hash: str
+    state: str
+    terms: msgspec.Raw
+    mask_key: str
+    sources: dict[str, Source]  # by resource id
+
+
+class GatewayState(Struct, frozen=True, kw_only=True):
+    """The whole table of one gateway. `time_zone` says where a quota's day begins and ends."""
+
+    version: int
+    agreements: list[AgreementEntry]
+    revoked_grants: list[str] = field(default_factory=list)  # jti, kept until the grant has expired
+    time_zone: str = "Asia/Shanghai"
+
+
+Result = Literal["delivered", "refused", "failed", "interrupted"]
+
+
+class Call(Struct, frozen=True, kw_only=True, tag="call"):
+    """The intent of a receipt: who asked for what, under which agreement. Durable before the first byte.
+
+    `rows_reserved` is the most rows the call may deliver; they count as used until the outcome is known.
+    """
+
+    id: str
+    at: str  # RFC 3339, UTC
+    day: str  # of the quota, in the centre's time zone
+    agreement_id: str
+    agreement_hash: str
+    resource_id: str
+    client_id: str
+    agency_id: str
+    grant_id: str
+    purpose: str
+    method: str
+    items: tuple[str, ...]
+    rows_reserved: int = 0
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a call ended. Of an `interrupted` call (the gateway died) only the reservation is known."""
+
+    result: Result
+    status: int  # of the HTTP response; 0 where the call was interrupted
+    problem: str | None = None  # slug of the problem that ended it
+    rows: int = 0
+    bytes: int = 0
+    sha256: str | None = None  # of the bytes sent
+    duration_ms: float = 0.0
+
+
+class Receipt(Struct, frozen=True, kw_only=True, tag="receipt"):
+    """A call and its outcome (回执), as shipped to the centre; `call.id` makes shipping idempotent."""
+
+    call: Call
+    outcome: Outcome
+
+
+class ReceiptBatch(Struct, frozen=True, kw_only=True):
+    receipts: list[Receipt]
+
+
+class Acknowledgement(Struct, frozen=True, kw_only=True):
+    """The ids of receipts that the centre holds durably; the gateway may forget them."""
+
+    acknowledged: list[str]

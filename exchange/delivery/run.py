@@ -1,0 +1,102 @@
+"""The gateway as a process: wiring, start, stop. Everything it needs is handed in as settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from joserfc.jwk import OKPKey
+
+from exchange.delivery.admission import GrantVerifier
+from exchange.delivery.centre import CentreLink, CentreSettings, stopped
+from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
+from exchange.delivery.journal import open_journal
+from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
+
+log = logging.getLogger(__name__)
+
+CONNECTION_LIMIT = 2000
+STOP_WITHIN_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """One gateway. `centre` is the URL to reach the centre at, `issuer` the URL its grants name (default the
+    same); `key` signs as `client_id`; `data` holds the receipts that the centre does not hold yet."""
+
+    centre: str
+    client_id: str
+    key: OKPKey
+    data: Path
+    issuer: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8100
+    poll_s: float = 1.0
+    lost_touch_after_s: float = 60.0
+    call_timeout_s: float = CALL_TIMEOUT_S
+    page_limit_bytes: int = PAGE_LIMIT_BYTES
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve_gateway`: uvicorn's own way ends the process before the journal is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def serve_gateway(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises JournalInUse, JournalDamaged, OSError where it cannot start."""
+    centre = settings.centre.rstrip("/")
+    issuer = (settings.issuer or centre).rstrip("/")
+    journal = await open_journal(settings.data / "receipts")
+    providers = Providers(settings.page_limit_bytes)
+    verifier = GrantVerifier(issuer)
+    gateway = Gateway(
+        journal=journal,
+        providers=providers,
+        verifier=verifier,
+        lost_touch_after_s=settings.lost_touch_after_s,
+        call_timeout_s=settings.call_timeout_s,
+    )
+    link = CentreLink(
+        CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),
+        journal,
+        on_state=gateway.hear,
+        on_keys=verifier.use_keys,
+        wants_keys=lambda: verifier.misses_a_key,
+    )
+    server = _Server(
+        uvicorn.Config(
+            gateway,
+            host=settings.host,
+            port=settings.port,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTION_LIMIT,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+        )
+    )
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, setattr, server, "should_exit", True)
+    linked = asyncio.create_task(link.run(), name="centre")
+    linked.add_done_callback(lambda _: setattr(server, "should_exit", True))  # blind, it must not go on
+    try:
+        await server.serve()
+    finally:
+        failed = linked.done() and not linked.cancelled() and linked.exception()
+        if not linked.done():
+            await stopped(linked)
+        await providers.close()
+        journal.close()
+        if failed:
+            raise failed
