@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
-from sqlalchemy import Select, select
+from sqlalchemy import Select, any_, literal, select
 from sqlalchemy.orm import Session, selectinload
 
 from app.identity.permissions import AnyActor, permit, permit_acts, permitted
@@ -166,7 +166,7 @@ def _narrowed(query: Select[Resource], chosen: Chosen) -> Select[Resource]:
         Resource.update_cycle: chosen.update_cycle,
     }
     query = query.where(*(column == value for column, value in wanted.items() if value is not None))
-    return query.where(Resource.themes.contains([chosen.theme])) if chosen.theme else query
+    return query.where(literal(chosen.theme.value) == any_(Resource.themes)) if chosen.theme else query
 
 
 @router.post("", operation_id="resource.create", status_code=201)
