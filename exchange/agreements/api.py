@@ -1,0 +1,227 @@
+"""REST of agreements: the register, one agreement with its terms, every act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
+
+from app.identity.permissions import permit, permit_acts, permitted
+from app.kernel.actor import Actor, Role, Scope
+from app.kernel.db import DbSession
+from app.kernel.wire import ExpectedVersion, Label, Page, Wire, set_version
+from exchange.agreements import service
+from exchange.agreements.models import Agreement
+from exchange.agreements.states import AGREEMENT, ORIGINS
+from exchange.negotiations import consents
+from exchange.parties import names_of, parties_of
+from exchange.terms import Terms
+from exchange.wire import (
+    AgencyRef,
+    Asked,
+    ConsentOut,
+    DeadlineOut,
+    EventOut,
+    OptionalReason,
+    Paging,
+    Reason,
+    deadlines_out,
+    events_out,
+    guarded,
+    page,
+)
+
+router = APIRouter(prefix="/api/v1/agreements", tags=["agreements"])
+
+permit_acts(AGREEMENT)
+permit(
+    "agreement.list",
+    "agreement.read",
+    "agreement.events",
+    roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
+    scope=Scope.PULL,  # who fetches data knows the agreement it fetches under
+)
+
+
+class AgreementSummary(Wire):
+    """One line of the register."""
+
+    id: UUID
+    requester: AgencyRef
+    provider: AgencyRef
+    state: str
+    state_name: Label
+    origin: str
+    resource_ids: list[UUID]
+    valid_from: date
+    valid_until: date
+    terms_hash: str
+
+
+class AgreementOut(Wire):
+    """An agreement: its terms, who consented, how it came about, and what the reader may do now."""
+
+    id: UUID
+    negotiation_id: UUID
+    ruling_id: UUID | None
+    requester: AgencyRef
+    provider: AgencyRef
+    authority: AgencyRef
+    state: str
+    state_name: Label
+    version: int
+    origin: str
+    origin_name: Label
+    terms: Terms
+    terms_hash: str
+    content_hash: str
+    consents: list[ConsentOut]
+    valid_from: date
+    valid_until: date
+    in_force_at: datetime
+    supply_overdue: bool
+    suspended_by: str | None
+    end_announced_at: datetime | None
+    reason: str | None
+    deadlines: list[DeadlineOut]
+    allowed: list[str]
+
+
+class Chosen(Paging):
+    """Filters of the register."""
+
+    state: str | None = None
+    resource: UUID | None = None
+
+
+def _asked(act: str) -> Any:
+    return guarded(f"agreement.{act}", service.find_agreement)
+
+
+@router.get("", operation_id="agreement.list")
+def list_agreements(
+    session: DbSession, actor: Annotated[Actor, permitted("agreement.list")], chosen: Annotated[Chosen, Query()]
+) -> Page[AgreementSummary]:
+    """The register as far as the reader may see it, newest first."""
+    rows = service.list_agreements(
+        session, by=actor, state=chosen.state, resource_id=chosen.resource, before=chosen.before, limit=chosen.fetch
+    )
+    return page(rows, chosen.limit, lambda shown: _summaries(session, shown))
+
+
+def _summaries(session: Session, rows: Sequence[Agreement]) -> list[AgreementSummary]:
+    names = names_of(session, {i for row in rows for i in (row.requester_id, row.provider_id)})
+    return [
+        AgreementSummary(
+            id=row.id, requester=AgencyRef.of(row.requester_id, names), provider=AgencyRef.of(row.provider_id, names),
+            state=row.state, state_name=Label.of(AGREEMENT.states[row.state]), origin=row.origin,
+            resource_ids=row.resource_ids, valid_from=row.valid_from, valid_until=row.valid_until,
+            terms_hash=row.terms_hash,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+@router.get("/{id}", operation_id="agreement.read")
+def read_agreement(asked: Annotated[Asked[Agreement], _asked("read")]) -> AgreementOut:
+    """One agreement with its terms."""
+    return represent(asked)
+
+
+@router.get("/{id}/events", operation_id="agreement.events")
+def list_events(asked: Annotated[Asked[Agreement], _asked("events")]) -> list[EventOut]:
+    """The agreement's history, oldest first."""
+    return events_out(asked.session, AGREEMENT, asked.case.id, sides=parties_of(asked.by, asked.case))
+
+
+@router.post("/{id}/suspend", operation_id="agreement.suspend")
+def suspend(
+    asked: Annotated[Asked[Agreement], _asked("suspend")], body: Reason, version: ExpectedVersion
+) -> AgreementOut:
+    """暂停: stop delivery at once; the reason says what must be mended."""
+    return _change(asked, "suspend", body.reason, version)
+
+
+@router.post("/{id}/resume", operation_id="agreement.resume")
+def resume(
+    asked: Annotated[Asked[Agreement], _asked("resume")], body: OptionalReason, version: ExpectedVersion
+) -> AgreementOut:
+    """恢复: deliver again."""
+    return _change(asked, "resume", body.reason, version)
+
+
+@router.post("/{id}/announce_end", operation_id="agreement.announce_end")
+def announce_end(
+    asked: Annotated[Asked[Agreement], _asked("announce_end")], body: Reason, version: ExpectedVersion
+) -> AgreementOut:
+    """提出停止提供: the provider proposes to stop supply and files its reason with the authority (809-27)."""
+    return _change(asked, "announce_end", body.reason, version)
+
+
+@router.post("/{id}/agree_end", operation_id="agreement.agree_end")
+def agree_end(
+    asked: Annotated[Asked[Agreement], _asked("agree_end")], body: OptionalReason, version: ExpectedVersion
+) -> AgreementOut:
+    """同意停止提供: the requester agrees, and the agreement ends."""
+    return _change(asked, "agree_end", body.reason, version)
+
+
+@router.post("/{id}/terminate", operation_id="agreement.terminate")
+def terminate(
+    asked: Annotated[Asked[Agreement], _asked("terminate")], body: Reason, version: ExpectedVersion
+) -> AgreementOut:
+    """责令终止: the authority ends it, on a violation or on the provider's filed reason."""
+    return _change(asked, "terminate", body.reason, version)
+
+
+@router.post("/{id}/complete", operation_id="agreement.complete")
+def complete(
+    asked: Annotated[Asked[Agreement], _asked("complete")], body: OptionalReason, version: ExpectedVersion
+) -> AgreementOut:
+    """用途完成: the requester's purpose is met."""
+    return _change(asked, "complete", body.reason, version)
+
+
+def _change(asked: Asked[Agreement], act: str, reason: str | None, version: int) -> AgreementOut:
+    service.change_agreement(
+        asked.session, asked.case, act, by=asked.by, reason=reason, expected_version=version
+    )
+    return represent(asked)
+
+
+def represent(asked: Asked[Agreement]) -> AgreementOut:
+    """The agreement as it is told to the asking actor, its version in ETag."""
+    case = asked.case
+    set_version(asked.response, case.version)
+    names = names_of(asked.session, {case.requester_id, case.provider_id, case.authority_id})
+    given = consents.consents_to(asked.session, {case.terms_version_id})[case.terms_version_id]
+    return AgreementOut(
+        id=case.id,
+        negotiation_id=case.negotiation_id,
+        ruling_id=case.ruling_id,
+        requester=AgencyRef.of(case.requester_id, names),
+        provider=AgencyRef.of(case.provider_id, names),
+        authority=AgencyRef.of(case.authority_id, names),
+        state=case.state,
+        state_name=Label.of(AGREEMENT.states[case.state]),
+        version=case.version,
+        origin=case.origin,
+        origin_name=Label.of(ORIGINS[case.origin]),
+        terms=case.typed,
+        terms_hash=case.terms_hash,
+        content_hash=case.content_hash,
+        consents=[ConsentOut.model_validate(consent) for consent in given.values()],
+        valid_from=case.valid_from,
+        valid_until=case.valid_until,
+        in_force_at=case.in_force_at,
+        supply_overdue=case.supply_overdue,
+        suspended_by=case.suspended_by,
+        end_announced_at=case.end_announced_at,
+        reason=case.reason,
+        deadlines=deadlines_out(asked.session, AGREEMENT.kind, case.id),
+        allowed=service.allowed_acts(case, by=asked.by),
+    )

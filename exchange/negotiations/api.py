@@ -1,0 +1,419 @@
+"""REST of negotiations: lists, one case with the terms on the table, every act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from app.identity.permissions import permit, permit_acts, permitted
+from app.kernel.actor import Actor, Role, Scope
+from app.kernel.db import DbSession
+from app.kernel.errors import NotFound
+from app.kernel.wire import ExpectedVersion, Label, LongText, Page, ShortText, Wire, set_version
+from exchange.agreements.service import live_agreement_of
+from exchange.negotiations import consents, service
+from exchange.negotiations.models import Negotiation
+from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS
+from exchange.parties import names_of, parties_of
+from exchange.terms import Terms, diff
+from exchange.wire import (
+    AgencyRef,
+    Asked,
+    DeadlineOut,
+    EventOut,
+    OptionalReason,
+    Paging,
+    Reason,
+    ToTerms,
+    VersionOut,
+    Waiting,
+    deadlines_out,
+    events_out,
+    guarded,
+    page,
+)
+
+router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"])
+
+READERS = (Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR)
+
+permit_acts(NEGOTIATION)
+permit(
+    "negotiation.list",
+    "negotiation.read",
+    "negotiation.versions",
+    "negotiation.changes",
+    "negotiation.events",
+    "negotiation.grounds",
+    roles=READERS,
+    scope=Scope.CLERK,
+)
+
+
+class NegotiationSummary(Wire):
+    """One line of a list."""
+
+    id: UUID
+    request_id: UUID
+    requester: AgencyRef
+    provider: AgencyRef
+    state: str
+    state_name: Label
+    sharing: str
+    overdue: bool
+    waiting_for_material: bool
+    updated_at: datetime
+
+
+class Refusal(Wire):
+    """Why the provider refused: the coded ground and the article it rests on."""
+
+    ground: str
+    label: Label
+    legal_basis: str
+
+
+class NegotiationOut(Wire):
+    """A negotiation: who, what is on the table, what runs, and what the reader may do now. `draft` and
+    `narrower` are versions of the terms; a draft is shown to its own side alone."""
+
+    id: UUID
+    request_id: UUID
+    follows_id: UUID | None
+    requester: AgencyRef
+    provider: AgencyRef
+    authority: AgencyRef
+    state: str
+    state_name: Label
+    version: int
+    sharing: str
+    terms: VersionOut
+    draft: VersionOut | None
+    narrower: VersionOut | None
+    rounds: int
+    waiting_for_material: bool
+    extension_asked: int | None
+    overdue: bool
+    termination_reason: str | None
+    termination_reason_name: Label | None
+    refusal: Refusal | None
+    disputed: bool
+    directions: str | None
+    deadlines: list[DeadlineOut]
+    agreement_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+    allowed: list[str]
+
+
+class ChangeOut(Wire):
+    """One difference between two versions of the terms."""
+
+    path: str
+    kind: Literal["added", "removed", "changed"]
+    label: Label
+    before: Label | None
+    after: Label | None
+
+
+class GroundOut(Wire):
+    code: str
+    label: Label
+    legal_basis: str
+
+
+class DraftTerms(Wire):
+    terms: Terms
+    note: LongText | None = None
+
+
+class Refuse(Wire):
+    """A refusal: `narrower` is what the provider could share instead."""
+
+    ground: ShortText
+    reason: LongText
+    narrower: Terms | None = None
+
+
+class Extension(Wire):
+    working_days: int = Field(ge=1, le=100)
+    reason: LongText
+
+
+class Transfer(Wire):
+    to_agency_id: UUID
+    reason: LongText
+
+
+class Chosen(Paging):
+    """Filters of the list."""
+
+    waiting: Waiting = False
+    state: str | None = None
+    request: UUID | None = None
+
+
+class Versions(Wire):
+    """Two versions by number."""
+
+    before: int = Field(ge=1)
+    after: int = Field(ge=1)
+
+
+def _asked(act: str) -> Any:
+    return guarded(f"negotiation.{act}", service.find_negotiation)
+
+
+@router.get("", operation_id="negotiation.list")
+def list_negotiations(
+    session: DbSession, actor: Annotated[Actor, permitted("negotiation.list")], chosen: Annotated[Chosen, Query()]
+) -> Page[NegotiationSummary]:
+    """Negotiations of one's own agency, or under one's authority, newest first."""
+    rows = service.list_negotiations(
+        session, by=actor, waiting=chosen.waiting, state=chosen.state, request_id=chosen.request,
+        before=chosen.before, limit=chosen.fetch,
+    )  # fmt: skip
+    return page(rows, chosen.limit, lambda shown: _summaries(session, shown))
+
+
+def _summaries(session: Session, rows: Sequence[Negotiation]) -> list[NegotiationSummary]:
+    names = names_of(session, {i for row in rows for i in (row.requester_id, row.provider_id)})
+    return [
+        NegotiationSummary(
+            id=row.id, request_id=row.request_id, requester=AgencyRef.of(row.requester_id, names),
+            provider=AgencyRef.of(row.provider_id, names), state=row.state,
+            state_name=Label.of(NEGOTIATION.states[row.state]), sharing=row.sharing, overdue=row.overdue,
+            waiting_for_material=row.waiting_for_material, updated_at=row.updated_at,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+@router.get("/grounds", operation_id="negotiation.grounds", dependencies=[permitted("negotiation.grounds")])
+def list_grounds() -> list[GroundOut]:
+    """The coded grounds of refusal."""
+    return [GroundOut(code=c, label=Label.of(g.label), legal_basis=g.basis) for c, g in GROUNDS.items()]
+
+
+@router.get("/{id}", operation_id="negotiation.read")
+def read_negotiation(asked: Annotated[Asked[Negotiation], _asked("read")]) -> NegotiationOut:
+    """One negotiation."""
+    return represent(asked)
+
+
+@router.get("/{id}/versions", operation_id="negotiation.versions")
+def list_versions(asked: Annotated[Asked[Negotiation], _asked("versions")]) -> list[VersionOut]:
+    """The versions of the terms that the reader may know, oldest first."""
+    return _versions(asked)
+
+
+@router.get("/{id}/changes", operation_id="negotiation.changes")
+def list_changes(
+    asked: Annotated[Asked[Negotiation], _asked("changes")], chosen: Annotated[Versions, Query()]
+) -> list[ChangeOut]:
+    """What changed between two versions, field by field."""
+    known = {version.number: version.terms for version in _versions(asked)}
+    if chosen.before not in known or chosen.after not in known:
+        raise NotFound()
+    return [
+        ChangeOut(
+            path=change.path, kind=change.kind, label=Label.of(change.label),
+            before=Label.of(change.before) if change.before else None,
+            after=Label.of(change.after) if change.after else None,
+        )
+        for change in diff(known[chosen.before], known[chosen.after])
+    ]  # fmt: skip
+
+
+@router.get("/{id}/events", operation_id="negotiation.events")
+def list_events(asked: Annotated[Asked[Negotiation], _asked("events")]) -> list[EventOut]:
+    """The negotiation's history, oldest first; what the other side drafts is not in it."""
+    sides = parties_of(asked.by, asked.case)
+    private = frozenset({"draft_terms"})
+    return events_out(asked.session, NEGOTIATION, asked.case.id, sides=sides, private=private)
+
+
+@router.post("/{id}/ask_material", operation_id="negotiation.ask_material")
+def ask_material(
+    asked: Annotated[Asked[Negotiation], _asked("ask_material")], body: Reason, version: ExpectedVersion
+) -> NegotiationOut:
+    """补正通知: say once what is missing."""
+    service.ask_material(asked.session, asked.case, notice=body.reason, by=asked.by, version=version)
+    return represent(asked)
+
+
+@router.post("/{id}/supply_material", operation_id="negotiation.supply_material")
+def supply_material(
+    asked: Annotated[Asked[Negotiation], _asked("supply_material")], body: Reason, version: ExpectedVersion
+) -> NegotiationOut:
+    """补正: supply what was missing."""
+    service.supply_material(asked.session, asked.case, material=body.reason, by=asked.by, version=version)
+    return represent(asked)
+
+
+@router.post("/{id}/ask_extension", operation_id="negotiation.ask_extension")
+def ask_extension(
+    asked: Annotated[Asked[Negotiation], _asked("ask_extension")], body: Extension, version: ExpectedVersion
+) -> NegotiationOut:
+    """申请延期: ask the authority for more time to reply."""
+    service.ask_extension(
+        asked.session, asked.case, working_days=body.working_days, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/extend", operation_id="negotiation.extend")
+def extend(
+    asked: Annotated[Asked[Negotiation], _asked("extend")], body: OptionalReason, version: ExpectedVersion
+) -> NegotiationOut:
+    """同意延期: the authority consents."""
+    service.answer_extension(
+        asked.session, asked.case, consent=True, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/refuse_extension", operation_id="negotiation.refuse_extension")
+def refuse_extension(
+    asked: Annotated[Asked[Negotiation], _asked("refuse_extension")], body: Reason, version: ExpectedVersion
+) -> NegotiationOut:
+    """不同意延期: the authority does not consent."""
+    service.answer_extension(
+        asked.session, asked.case, consent=False, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/transfer", operation_id="negotiation.transfer")
+def transfer(
+    asked: Annotated[Asked[Negotiation], _asked("transfer")], body: Transfer, version: ExpectedVersion
+) -> dict[str, UUID]:
+    """转送: hand the request to the agency that holds the data; from then on the case is its."""
+    service.transfer(
+        asked.session, asked.case, to_agency_id=body.to_agency_id, reason=body.reason, by=asked.by, version=version
+    )
+    return {"id": asked.case.id, "provider_id": asked.case.provider_id}
+
+
+@router.post("/{id}/draft_terms", operation_id="negotiation.draft_terms")
+def draft_terms(
+    asked: Annotated[Asked[Negotiation], _asked("draft_terms")], body: DraftTerms, version: ExpectedVersion
+) -> NegotiationOut:
+    """拟定条款: a clerk writes the terms that its approver may offer."""
+    service.draft_terms(asked.session, asked.case, terms=body.terms, note=body.note, by=asked.by, version=version)
+    return represent(asked)
+
+
+@router.post("/{id}/offer", operation_id="negotiation.offer")
+def offer(
+    asked: Annotated[Asked[Negotiation], _asked("offer")], body: ToTerms, version: ExpectedVersion
+) -> NegotiationOut:
+    """要约: the provider's approver offers the drafted terms."""
+    service.offer(
+        asked.session, asked.case, to_hash=body.terms_hash, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/counter_offer", operation_id="negotiation.counter_offer")
+def counter_offer(
+    asked: Annotated[Asked[Negotiation], _asked("counter_offer")], body: ToTerms, version: ExpectedVersion
+) -> NegotiationOut:
+    """反要约: the requester's approver answers with the drafted terms."""
+    service.counter_offer(
+        asked.session, asked.case, to_hash=body.terms_hash, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/accept", operation_id="negotiation.accept")
+def accept(
+    asked: Annotated[Asked[Negotiation], _asked("accept")], body: ToTerms, version: ExpectedVersion
+) -> NegotiationOut:
+    """接受: the requester's approver accepts the offer."""
+    service.accept(asked.session, asked.case, to_hash=body.terms_hash, by=asked.by, version=version)
+    return represent(asked)
+
+
+@router.post("/{id}/agree", operation_id="negotiation.agree")
+def agree(
+    asked: Annotated[Asked[Negotiation], _asked("agree")], body: ToTerms, version: ExpectedVersion
+) -> NegotiationOut:
+    """同意: the provider's approver agrees; the agreement comes into force."""
+    service.agree(asked.session, asked.case, to_hash=body.terms_hash, by=asked.by, version=version)
+    return represent(asked)
+
+
+@router.post("/{id}/refuse", operation_id="negotiation.refuse")
+def refuse(
+    asked: Annotated[Asked[Negotiation], _asked("refuse")], body: Refuse, version: ExpectedVersion
+) -> NegotiationOut:
+    """不予同意: refuse on a coded ground, with reasons."""
+    service.refuse(
+        asked.session, asked.case, ground=body.ground, reason=body.reason, narrower=body.narrower,
+        by=asked.by, version=version,
+    )  # fmt: skip
+    return represent(asked)
+
+
+@router.post("/{id}/withdraw", operation_id="negotiation.withdraw")
+def withdraw(
+    asked: Annotated[Asked[Negotiation], _asked("withdraw")], body: OptionalReason, version: ExpectedVersion
+) -> NegotiationOut:
+    """撤回: the requester takes its request back."""
+    service.withdraw(asked.session, asked.case, reason=body.reason, by=asked.by, version=version)
+    return represent(asked)
+
+
+def _versions(asked: Asked[Negotiation]) -> list[VersionOut]:
+    rows = service.versions_for(asked.session, asked.case, by=asked.by)
+    given = consents.consents_to(asked.session, {row.id for row in rows})
+    return [VersionOut.of(row, given[row.id].values()) for row in rows]
+
+
+def represent(asked: Asked[Negotiation]) -> NegotiationOut:
+    """The negotiation as it is told to the asking actor, its version in ETag."""
+    case = asked.case
+    set_version(asked.response, case.version)
+    names = names_of(asked.session, {case.requester_id, case.provider_id, case.authority_id})
+    versions = {version.id: version for version in _versions(asked)}
+    assert case.current_terms_id is not None
+    reason, ground = case.termination_reason, case.refusal_ground
+    agreement = live_agreement_of(asked.session, case.id)
+    return NegotiationOut(
+        id=case.id,
+        request_id=case.request_id,
+        follows_id=case.follows_id,
+        requester=AgencyRef.of(case.requester_id, names),
+        provider=AgencyRef.of(case.provider_id, names),
+        authority=AgencyRef.of(case.authority_id, names),
+        state=case.state,
+        state_name=Label.of(NEGOTIATION.states[case.state]),
+        version=case.version,
+        sharing=case.sharing,
+        terms=versions[case.current_terms_id],
+        draft=versions.get(case.draft_terms_id) if case.draft_terms_id else None,
+        narrower=versions.get(case.narrower_terms_id) if case.narrower_terms_id else None,
+        rounds=case.rounds,
+        waiting_for_material=case.waiting_for_material,
+        extension_asked=case.extension_asked,
+        overdue=case.overdue,
+        termination_reason=reason,
+        termination_reason_name=Label.of(TERMINATION_REASONS[reason]) if reason else None,
+        refusal=Refusal(ground=ground, label=Label.of(GROUNDS[ground].label), legal_basis=GROUNDS[ground].basis)
+        if ground
+        else None,
+        disputed=case.disputed,
+        directions=case.directions,
+        deadlines=deadlines_out(asked.session, NEGOTIATION.kind, case.id),
+        agreement_id=agreement.id if agreement else None,
+        created_at=case.created_at,
+        updated_at=case.updated_at,
+        allowed=service.allowed_acts(asked.session, case, by=asked.by),
+    )
