@@ -8,6 +8,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     op.execute(RESOURCES)
+    op.execute(IMPORTS)
 
 
 RESOURCES = """
@@ -79,4 +80,30 @@ CREATE INDEX ix_item_folded_name ON item (folded_name);
 CREATE SEQUENCE resource_number;
 """
 
-# Tables of imports (catalog.formats) follow here: a constant IMPORTS, executed after RESOURCES.
+IMPORTS = """
+CREATE TABLE import_run (
+    id uuid CONSTRAINT pk_import_run PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    agency_id uuid CONSTRAINT fk_import_run_agency_id REFERENCES agency (id),
+    actor_name varchar NOT NULL,
+    jurisdiction_id uuid NOT NULL CONSTRAINT fk_import_run_jurisdiction_id REFERENCES jurisdiction (id),
+    source varchar NOT NULL,
+    format varchar NOT NULL,
+    mapping varchar,
+    as_state varchar NOT NULL,
+    dry_run boolean NOT NULL,
+    file_sha256 bytea NOT NULL,
+    content_sha256 bytea NOT NULL,
+    new integer NOT NULL,
+    changed integer NOT NULL,
+    unchanged integer NOT NULL,
+    rejected integer NOT NULL,
+    agencies_created jsonb NOT NULL,
+    notes jsonb NOT NULL,
+    rejected_rows jsonb NOT NULL,
+    CONSTRAINT ck_import_run_counts CHECK (least(new, changed, unchanged, rejected) >= 0)
+);
+CREATE INDEX ix_import_run_agency_id ON import_run (agency_id, id);
+CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON import_run
+    FOR EACH ROW EXECUTE FUNCTION forbid_change();
+"""

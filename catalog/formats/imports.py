@@ -1,0 +1,427 @@
+"""An import: a file's rows brought into the catalog, good ones in, bad ones handed back with their faults.
+
+Owns who may import for whom, which agency a row belongs to, and the record of each run. How records meet
+those already there is `resources.importing`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.identity import agencies
+from app.identity.codes import credit_code_fault
+from app.identity.models import Agency, Jurisdiction
+from app.kernel import history
+from app.kernel.actor import Actor, ActorKind, system_actor
+from app.kernel.clock import new_id, now
+from app.kernel.db import Database, lift_statement_timeout
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
+from app.kernel.text import Text
+from app.kernel.wire import Label, Wire
+from catalog.formats.csv_ import read_csv
+from catalog.formats.dcat_us import read_dcat_us
+from catalog.formats.detect import HEAD_BYTES, SourceFormat, detect_format
+from catalog.formats.mapping import load_mapping, mapping_names
+from catalog.formats.models import ImportRun
+from catalog.formats.reading import (
+    TIME_LIMIT_S,
+    UPLOAD_LIMIT_BYTES,
+    AgencyRef,
+    CellFault,
+    FileTooLarge,
+    Read,
+    Rejected,
+    Row,
+    SourceRow,
+)
+from catalog.formats.workbook import read_workbook
+from catalog.resources import service
+from catalog.resources.importing import BATCH, ImportState, Incoming, compare_imported, upsert_imported
+from catalog.resources.record import content_hash
+
+KEPT_LIMIT = 5_000  # notes, and rejected rows, that a run keeps in words; all are counted
+
+Progress = Callable[[int], None]
+"""Called now and then with the number of rows read so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """What the importer asks for. `mapping` names a column mapping (CSV only); with `agency_code` every row is
+    that agency's, else agencies are those the rows name, created as unverified under `jurisdiction_code`
+    (default: the importer's own, for the operator the root) where they are not registered."""
+
+    mapping: str | None = None
+    agency_code: str | None = None
+    jurisdiction_code: str | None = None
+    as_state: ImportState = "published"
+    dry_run: bool = False
+    encoding: str | None = None
+
+
+class Remark(Wire):
+    """A fault, or a note on what was not read, at its place."""
+
+    place: str
+    field: str
+    message: Label
+    rule: Label | None = None
+    row: int = 0
+    column: str = ""
+
+    @classmethod
+    def of(cls, place: str, fault: Fault) -> Remark:
+        at = (fault.row, fault.column) if isinstance(fault, CellFault) else (0, "")
+        rule = Label.of(fault.rule) if fault.rule else None
+        return cls(
+            place=place,
+            field=fault.field,
+            message=Label.of(fault.message),
+            rule=rule,
+            row=at[0],
+            column=at[1],
+        )
+
+    def as_fault(self) -> Fault:
+        rule = Text(self.rule.zh, self.rule.en) if self.rule else None
+        message = Text(self.message.zh, self.message.en)
+        if self.column:
+            return CellFault(self.field, message, rule, row=self.row, column=self.column)
+        return Fault(self.field, message, rule)
+
+
+class RejectedCells(Wire):
+    """One source row of what was rejected."""
+
+    number: int
+    cells: dict[str, str]
+
+
+class RejectedEntry(Wire):
+    """One resource that was not brought in, its faults and its source rows."""
+
+    place: str
+    faults: list[Remark]
+    rows: list[RejectedCells]
+
+    @classmethod
+    def of(cls, entry: Rejected) -> RejectedEntry:
+        return cls(
+            place=entry.place,
+            faults=[Remark.of(entry.place, fault) for fault in entry.faults],
+            rows=[RejectedCells(number=row.number, cells=dict(row.cells)) for row in entry.rows],
+        )
+
+    def as_rejected(self) -> Rejected:
+        rows = tuple(SourceRow(row.number, row.cells) for row in self.rows)
+        return Rejected(self.place, tuple(fault.as_fault() for fault in self.faults), rows)
+
+
+class ImportReport(Wire):
+    """What came of an import. `notes` and `rejected_rows` list at most KEPT_LIMIT entries."""
+
+    id: UUID
+    source: str
+    format: SourceFormat
+    mapping: str | None
+    as_state: ImportState
+    dry_run: bool
+    new: int
+    changed: int
+    unchanged: int
+    rejected: int
+    agencies_created: list[str]
+    notes: list[Remark]
+    rejected_rows: list[RejectedEntry]
+
+
+def import_file(
+    database: Database, path: Path, options: ImportOptions, progress: Progress = lambda _: None
+) -> ImportReport:
+    """Import a file as the operator, in one transaction. Errors: as `run_import`."""
+    with path.open("rb") as stream, database.transaction() as session:
+        return run_import(session, stream, options, by=system_actor("operator"), progress=progress)
+
+
+def run_import(
+    session: Session,
+    stream: BinaryIO,
+    options: ImportOptions,
+    *,
+    by: Actor,
+    progress: Progress = lambda _: None,
+) -> ImportReport:
+    """Bring in what `stream` (seekable) holds, or with `dry_run` tell what that would do.
+
+    The same file again changes nothing but adds its run. A file that cannot be read to its end brings in
+    nothing. Errors: FileRefused, FileTooLarge, Invalid, NotFound, NotPermitted.
+    """
+    if stream.seek(0, 2) > UPLOAD_LIMIT_BYTES:
+        raise FileTooLarge(limit=UPLOAD_LIMIT_BYTES)
+    stream.seek(0)
+    source_format = detect_format(stream.read(HEAD_BYTES))
+    stream.seek(0)
+    digest = _sha256(stream)
+    lift_statement_timeout(session)
+    bringing = _Bringing(session, _reach(session, options, by), _name(source_format, options), options, by)
+    deadline = now().timestamp() + TIME_LIMIT_S
+    for number, row in enumerate(_rows(source_format, stream, options), start=1):
+        bringing.take(row)
+        if number % BATCH == 0:
+            progress(number)
+            if now().timestamp() > deadline:
+                raise FileTooLarge(
+                    Text("导入用时超过 {s} 秒。", "The import took over {s} s.").with_(s=TIME_LIMIT_S)
+                )
+    bringing.bring()
+    return report_of(bringing.close(source_format, digest))
+
+
+def find_run(session: Session, run_id: UUID, by: Actor) -> ImportRun:
+    """The run, if `by`'s agency made it. Errors: NotFound."""
+    query = select(ImportRun).where(ImportRun.id == run_id)
+    if by.kind is not ActorKind.SYSTEM:
+        query = query.where(ImportRun.agency_id == by.agency_id)
+    run = session.scalar(query)
+    if run is None:
+        raise NotFound()
+    return run
+
+
+def report_of(run: ImportRun) -> ImportReport:
+    """The report of a run."""
+    return ImportReport.model_validate(run)
+
+
+def _sha256(stream: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    stream.seek(0)
+    return digest.digest()
+
+
+def _name(source_format: SourceFormat, options: ImportOptions) -> str:
+    """What the source is called; a CSV is known by its mapping. Errors: Invalid, NotFound."""
+    if source_format is not SourceFormat.CSV:
+        return source_format.value
+    if options.mapping is None:
+        known = Text("可用：{n}", "there are: {n}").with_(n=", ".join(mapping_names()))
+        raise Invalid(
+            faults=[
+                Fault("/mapping", Text("CSV 文件须指明列映射", "a CSV file needs a column mapping"), known)
+            ]
+        )
+    return load_mapping(options.mapping).name
+
+
+def _rows(source_format: SourceFormat, stream: BinaryIO, options: ImportOptions) -> Iterator[Row]:
+    if source_format is SourceFormat.WORKBOOK:
+        # The template asks for all that filing demands; catalogs of others do not know our demands.
+        return read_workbook(stream, for_filing=options.as_state != "draft")
+    if source_format is SourceFormat.DCAT_US:
+        return read_dcat_us(stream)
+    assert options.mapping is not None  # _name has asked for it
+    return read_csv(stream, load_mapping(options.mapping), options.encoding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """For whom an import may bring resources in. `agency` is that of every row, if one is set; `own_only` refuses
+    rows that name another. `places` are the jurisdictions whose agencies may be meant (None: all)."""
+
+    jurisdiction: Jurisdiction
+    agency: Agency | None
+    own_only: bool
+    places: frozenset[UUID] | None
+
+    def covers(self, agency: Agency) -> bool:
+        return self.places is None or agency.jurisdiction_id in self.places
+
+
+def _reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
+    """An agency imports for itself, as draft or filed; an authority and the operator for others too.
+
+    Errors: NotFound, NotPermitted.
+    """
+    if by.kind is not ActorKind.SYSTEM and not service.reviews(by):
+        return _own_reach(session, options, by)
+    places = None
+    if by.kind is not ActorKind.SYSTEM:
+        places = frozenset(session.scalars(service.reviewed_jurisdictions(by)))
+    if options.jurisdiction_code:
+        jurisdiction = agencies.jurisdiction_by_code(session, options.jurisdiction_code)
+    elif by.jurisdiction_id is not None:
+        jurisdiction = session.get_one(Jurisdiction, by.jurisdiction_id)
+    else:
+        jurisdiction = agencies.root_jurisdiction(session)
+    agency = agencies.find_agency(session, options.agency_code) if options.agency_code else None
+    reach = _Reach(jurisdiction, agency, False, places)
+    if options.agency_code and (agency is None or not reach.covers(agency)):
+        message = Text("没有登记单位 {code}。", "No agency {code} is registered.")
+        raise NotFound(message.with_(code=options.agency_code))
+    if places is not None and jurisdiction.id not in places:
+        raise NotPermitted(
+            Text("该行政区划不归本单位主管。", "This jurisdiction is not under your authority.")
+        )
+    return reach
+
+
+def _own_reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
+    if by.agency_id is None:
+        raise NotPermitted()
+    own = agencies.agency(session, by.agency_id)
+    if options.agency_code and options.agency_code not in (own.credit_code, own.local_code, own.name):
+        raise NotPermitted(Text("只能为本单位导入。", "You import for your own agency only."))
+    if options.as_state == "published":
+        raise NotPermitted(
+            Text(
+                "发布须经主管部门审核，请导入为草稿或已报送。",
+                "The authority publishes: import as draft or filed.",
+            ),
+            basis="809-16",
+        )
+    return _Reach(
+        session.get_one(Jurisdiction, own.jurisdiction_id), own, True, frozenset({own.jurisdiction_id})
+    )
+
+
+class _Bringing:
+    """One run at work: sorts rows, brings them in by batches, counts, and writes the run in the end."""
+
+    def __init__(self, session: Session, reach: _Reach, name: str, options: ImportOptions, by: Actor) -> None:
+        self.session, self.reach, self.options, self.by = session, reach, options, by
+        whose = reach.agency.credit_code or str(reach.agency.id) if reach.agency else reach.jurisdiction.code
+        self.source = f"{name}:{whose}"  # two importers' catalogs of one name never meet
+        self.counts = {"new": 0, "changed": 0, "unchanged": 0}
+        self.rejected = 0
+        self.created: list[str] = []
+        self.notes: list[Remark] = []
+        self.rejected_rows: list[RejectedEntry] = []
+        self._waiting: list[Incoming] = []
+        self._seen: dict[str, str] = {}
+        self._agencies: dict[AgencyRef, Agency | Fault] = {}
+        self._content = hashlib.sha256()
+
+    def take(self, row: Row) -> None:
+        """Count a rejected row, or let a good one wait for the next batch."""
+        if isinstance(row, Rejected):
+            self._reject(row)
+            return
+        agency = self._agency(row.agency)
+        source_id = row.record.source_id
+        if isinstance(agency, Fault):
+            self._reject(Rejected(row.place, (agency,), row.rows))
+        elif source_id is None:
+            message = Text("没有标识，再次导入时无法认出", "no identifier: it could not be recognised again")
+            self._reject(Rejected(row.place, (Fault("/source_id", message),), row.rows))
+        elif source_id in self._seen:
+            message = Text("与 {place} 的标识相同", "has the identifier of {place}").with_(
+                place=self._seen[source_id]
+            )
+            self._reject(Rejected(row.place, (Fault("/source_id", message),), row.rows))
+        else:
+            self._seen[source_id] = row.place
+            self._note(row)
+            self._content.update(f"{source_id}\t{content_hash(row.record).hex()}\n".encode())
+            self._waiting.append(Incoming(agency, row.record))
+            if len(self._waiting) == BATCH:
+                self.bring()
+
+    def bring(self) -> None:
+        """Bring in what waits."""
+        if self.options.dry_run:
+            outcomes = compare_imported(self.session, self._waiting, source=self.source)
+        else:
+            outcomes = upsert_imported(
+                self.session, self._waiting, source=self.source, as_state=self.options.as_state, by=self.by
+            )
+        for outcome in outcomes:
+            self.counts[outcome] += 1
+        self._waiting.clear()
+
+    def close(self, source_format: SourceFormat, file_sha256: bytes) -> ImportRun:
+        """Write the run and, unless it was a rehearsal, its entry in the ledger."""
+        run = ImportRun(
+            id=new_id(), created_at=now(), agency_id=self.by.agency_id, actor_name=self.by.name,
+            jurisdiction_id=self.reach.jurisdiction.id, source=self.source, format=source_format,
+            mapping=self.options.mapping if source_format is SourceFormat.CSV else None,
+            as_state=self.options.as_state, dry_run=self.options.dry_run, file_sha256=file_sha256,
+            content_sha256=self._content.digest(), **self.counts, rejected=self.rejected,
+            agencies_created=self.created, notes=[note.model_dump(mode="json") for note in self.notes],
+            rejected_rows=[entry.model_dump(mode="json") for entry in self.rejected_rows],
+        )  # fmt: skip
+        self.session.add(run)
+        self.session.flush()
+        if not run.dry_run:
+            data = {
+                "source": run.source, "file_sha256": file_sha256.hex(), "content_sha256": run.content_sha256.hex(),
+                **self.counts, "rejected": run.rejected,
+            }  # fmt: skip
+            history.record(
+                self.session,
+                kind="import",
+                subject_id=run.id,
+                act="run",
+                by=self.by,
+                basis="809-17",
+                data=data,
+            )
+        return run
+
+    def _reject(self, row: Rejected) -> None:
+        self.rejected += 1
+        if len(self.rejected_rows) < KEPT_LIMIT:
+            self.rejected_rows.append(RejectedEntry.of(row))
+
+    def _note(self, row: Read) -> None:
+        room = KEPT_LIMIT - len(self.notes)
+        self.notes += [Remark.of(row.place, note) for note in row.notes[:room]]
+
+    def _agency(self, named: AgencyRef | None) -> Agency | Fault:
+        """The registered agency of a row, registered now as unverified where it is not known."""
+        own = self.reach.agency
+        if own is not None:
+            known = {own.name, own.name_en, own.credit_code, own.local_code}
+            if self.reach.own_only and named and not {named.name, named.code} & (known - {None}):
+                return Fault("/provider/name", Text("不是本单位的资源", "not a resource of your agency"))
+            return own
+        if named is None:
+            return Fault("/provider/name", Text("没有写明提供单位", "names no providing agency"))
+        if named not in self._agencies:
+            self._agencies[named] = self._find(named) or self._register(named)
+        return self._agencies[named]
+
+    def _find(self, named: AgencyRef) -> Agency | Fault | None:
+        """By credit code anywhere within reach; by the source's own code or by name in the jurisdiction."""
+        here = select(Agency).where(Agency.jurisdiction_id == self.reach.jurisdiction.id)
+        found = None
+        if named.code:
+            found = self.session.scalar(select(Agency).where(Agency.credit_code == named.code))
+            found = found or self.session.scalar(here.where(Agency.local_code == named.code))
+        found = found or self.session.scalar(here.where(Agency.name == named.name))
+        if found is not None and not self.reach.covers(found):
+            return Fault(
+                "/provider/code", Text("该单位不归本单位主管", "this agency is not under your authority")
+            )
+        return found
+
+    def _register(self, named: AgencyRef) -> Agency:
+        self.created.append(named.name)
+        place = self.reach.jurisdiction.id
+        is_credit_code = named.code is not None and credit_code_fault(named.code) is None
+        if self.options.dry_run:  # stands for the agency in comparisons; never added to the session
+            return Agency(id=new_id(), name=named.name, jurisdiction_id=place)
+        return agencies.register_agency(
+            self.session, name=named.name, name_en=named.name_en, jurisdiction_id=place, verified=False,
+            credit_code=named.code if is_credit_code else None,
+            local_code=None if is_credit_code else named.code, by=self.by,
+        )  # fmt: skip
