@@ -27,8 +27,8 @@ ELSEWHERE = Path("/var/lib/zhengtong")
 DATABASE = ROLE = "zhengtong"
 Command = Sequence[str | Path]
 _INITDB_LIMIT_S = 600
-# Nothing of the caller's environment: PGDATA, PGOPTIONS, LANG and LD_LIBRARY_PATH all change what PostgreSQL
-# does, and messages must stay in English to be comparable between machines.
+# Nothing of the caller's environment: it may hold secrets, which another account would then keep in memory,
+# and LANG, PGDATA or LD_LIBRARY_PATH made for other programs.
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 

@@ -162,7 +162,8 @@ def test_first_start_makes_a_safe_database_for_chinese(folder: Path, monkeypatch
         assert server.url == url and ask(url, "SELECT count(*) FROM item") == 2
 
 
-def test_only_the_password_opens_the_database(data: Path) -> None:
+def test_only_the_password_opens_the_database(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWNERS_SECRET", "of-the-owner")
     secret = (data / "cluster/password").read_text()
     assert (data / "cluster/password").stat().st_mode & 0o777 == 0o600
     assert (data / "cluster/data/pg_hba.conf").read_text().split() == ["local", "all", "all", "scram-sha-256"]
@@ -174,6 +175,7 @@ def test_only_the_password_opens_the_database(data: Path) -> None:
         arguments = Path(f"/proc/{postmaster(data)}/cmdline")
         if arguments.exists():
             assert secret not in arguments.read_text()
+            assert "of-the-owner" not in arguments.with_name("environ").read_text()
         logs = [data / "start.log", *(data / "cluster/data/log").iterdir()]
         assert all(secret not in log.read_text() for log in logs)
         assert (data / "cluster/data").stat().st_uid != 0
