@@ -32,11 +32,6 @@ class Settings:
     def index(self) -> Path:
         return self.data / "index"
 
-    @property
-    def ledger_origin(self) -> str:
-        """The ledger's name in checkpoints: a schema-less URL (C2SP tlog-checkpoint)."""
-        return self.public_url.split("://", 1)[-1].rstrip("/") + "/ledger"
-
 
 def data_folder(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """The data folder: the option, else ZHENGTONG_DATA, else ./var."""

@@ -116,7 +116,7 @@ def session(one_transaction: OneTransaction) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> ServiceKeys:
-    return load_keys(tmp_path_factory.mktemp("keys"))
+    return load_keys(tmp_path_factory.mktemp("keys"), "share.test/ledger")
 
 
 @pytest.fixture

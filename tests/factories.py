@@ -40,9 +40,9 @@ class Town:
     _people: dict[tuple[str, frozenset[Role], int], Person] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.places["nation"] = agencies.root_jurisdiction(self.session)
         tree = [
-            ("nation", "000000", "国家", None),
-            ("province", "990000", "测试省", "000000"),
+            ("province", "990000", "测试省", self.places["nation"].code),
             ("city", "990100", "测试市", "990000"),
             ("east", "990102", "东区", "990100"),
             ("west", "990103", "西区", "990100"),

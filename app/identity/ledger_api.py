@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from app.identity.permissions import permit, permitted
 from app.kernel import ledger
+from app.kernel.checkpoint import Signer
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
 from app.kernel.ledger import LedgerTile
@@ -55,7 +56,7 @@ def checkpoint(session: DbSession) -> Response:
 @router.get("/ledger/key", operation_id="ledger.key", dependencies=[permitted("ledger.key")])
 def key(request: Request) -> LedgerKey:
     """The log's name and public key."""
-    signer = ledger.Signer(request.app.state.settings.ledger_origin, request.app.state.keys.ledger)
+    signer: Signer = request.app.state.keys.ledger
     return LedgerKey(origin=signer.origin, public_key=base64.b64encode(signer.public_key).decode())
 
 

@@ -114,8 +114,16 @@ def install_profile(session: Session, profile: RuleProfile, jurisdiction_id: UUI
     )  # fmt: skip
 
 
+ROOT_CODE = "100000"  # the nation, as GB 32100 writes it
+
+
 def install_defaults(session: Session) -> None:
-    """The profile `cn-809` and the published calendar years that ship with the product."""
+    """The root of the jurisdiction tree, the profile `cn-809` and the published calendar years that ship
+    with the product; what stands already is kept."""
+    if session.scalar(select(Jurisdiction.id).limit(1)) is None:
+        root = Jurisdiction(id=new_id(), code=ROOT_CODE, name="全国", name_en="Nation", level=0)
+        root.path = [root.id]
+        session.add(root)
     shipped = files("app.identity") / "data"
     install_profile(
         session, RuleProfile.model_validate_json((shipped / "cn-809.json").read_text("utf-8")), None

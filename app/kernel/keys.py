@@ -16,22 +16,30 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import OKPKey
 
+from app.kernel.checkpoint import Signer
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceKeys:
     """Keys of one deployment; every node of it is given the same folder."""
 
     token: OKPKey  # signs access tokens and grants
-    ledger: Ed25519PrivateKey  # signs checkpoints
+    ledger: Signer  # signs checkpoints
     seal: Fernet  # encrypts provider credentials and mask keys at rest
 
 
-def load_keys(folder: Path) -> ServiceKeys:
-    """The keys in `folder`, made there first where they are missing. Safe when several processes start at once."""
+def load_keys(folder: Path, origin: str) -> ServiceKeys:
+    """The keys in `folder`, made there first where they are missing. Safe when several processes start at once.
+
+    `origin` names a new ledger; an old one keeps its name, or its checkpoints would no longer verify.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return ServiceKeys(
         token=load_private_jwk(folder / "token.pem"),
-        ledger=Ed25519PrivateKey.from_private_bytes(_once(folder / "ledger.key", lambda: os.urandom(32))),
+        ledger=Signer(
+            _once(folder / "ledger.origin", origin.encode).decode(),
+            Ed25519PrivateKey.from_private_bytes(_once(folder / "ledger.key", lambda: os.urandom(32))),
+        ),
         seal=Fernet(_once(folder / "seal.key", Fernet.generate_key)),
     )
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.kernel import deadlines, history, ledger, merkle
 from app.kernel.calendar import Calendar
+from app.kernel.checkpoint import Signer, read_note
 from app.kernel.clock import frozen, now
 from app.kernel.db import Database
 from app.kernel.history import Event
@@ -28,7 +29,7 @@ def attest(session: Session, count: int) -> list[Event]:
     ]
 
 
-def verify(session: Session, signer: ledger.Signer) -> tuple[int, list[str]]:
+def verify(session: Session, signer: Signer) -> tuple[int, list[str]]:
     return ledger.verify(
         session,
         origin=signer.origin,
@@ -58,7 +59,7 @@ def test_a_database_refuses_a_move_outside_the_table(session: Session) -> None:
 def test_the_ledger_proves_what_was_decided_and_shows_what_was_altered(
     database: Database, keys: ServiceKeys
 ) -> None:
-    signer = ledger.Signer("share.test/ledger", keys.ledger)
+    signer = keys.ledger
     with database.transaction() as session:
         events = attest(session, 300)
     with database.transaction() as session:
@@ -71,7 +72,7 @@ def test_the_ledger_proves_what_was_decided_and_shows_what_was_altered(
         for event in (events[0], events[255], events[299], more[-1]):
             proof = ledger.prove(session, event.id)
             assert proof.entry.content_hash == ledger.content_hash(event.content())
-            size, root = ledger.read_note(proof.checkpoint.note, signer.origin, signer.public_key)
+            size, root = read_note(proof.checkpoint.note, signer.origin, signer.public_key)
             leaf = merkle.leaf_hash(proof.entry.leaf())
             assert size == 305
             assert merkle.verify_inclusion(leaf, proof.position, size, proof.path, root)
