@@ -252,13 +252,15 @@ def test_the_grant_narrows_the_agreement(world: World, agreement: str) -> None:
     ],
 )
 def test_what_is_no_valid_grant_gets_in_nowhere(world: World, agreement: str, claims: dict[str, Any]) -> None:
-    received = len(world.centre.receipts)
-    answer = world.gateway.get(agreement, RESOURCE, world.centre.grant(agreement, **claims))
+    token = world.centre.grant(agreement, **claims, jti="not-a-grant")
+    answer = world.gateway.get(agreement, RESOURCE, token)
     assert answer.status_code == 401
     assert answer.json()["type"] == "/problems/grant-invalid"
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert "zhengtong-receipt" not in answer.headers  # nobody is known to have asked
-    assert len(world.centre.receipts) == received
+    later = world.gateway.get(agreement, RESOURCE, world.centre.grant(agreement))
+    world.centre.receipt(later.headers["zhengtong-receipt"])  # receipts are shipped in order
+    assert "not-a-grant" not in {receipt.call.grant_id for receipt in world.centre.receipts.values()}
 
 
 @pytest.mark.parametrize(
