@@ -62,12 +62,12 @@ def to_document(resource: Resource, agency_name: str, jurisdiction_code: str) ->
     )
 
 
-def run_once(database: Database, index: CatalogIndex) -> int:
+def run_once(database: Database, index: CatalogIndex, *, batch: int = EVENTS_AT_ONCE) -> int:
     """Bring the index up to what is committed; returns how many resources were written to it.
 
     Follows the change log in commit order. The position is committed with the documents, so a kill
     repeats a batch and skips none. An index that was never filled is built whole. Safe to call at any
-    time; one process of a node writes. Errors: IndexBusy.
+    time; one process of a node writes. `batch` is in events. Errors: IndexBusy.
     """
     written = 0
     while True:
@@ -76,7 +76,7 @@ def run_once(database: Database, index: CatalogIndex) -> int:
             return reindex(database, index)
         cursor = _read_position(position)
         with database.transaction() as session:
-            events = history.events_after(session, cursor, limit=EVENTS_AT_ONCE)
+            events = history.events_after(session, cursor, limit=batch)
             if not events:
                 return written
             changed = {event.subject_id for event in events if event.kind == service.KIND}
