@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, exists, false, or_, select, true
+from sqlalchemy import ColumnElement, ForeignKey, Uuid, any_, exists, false, literal, or_, select, true
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.identity import agencies, profiles
@@ -68,7 +68,7 @@ def visible_to(actor: Actor, model: Any) -> ColumnElement[bool]:
     below = (
         exists()
         .where(Agency.id == model.authority_id, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(Jurisdiction.path.contains([actor.jurisdiction_id]))
+        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
     )
     return or_(own, below)
 
