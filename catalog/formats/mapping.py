@@ -145,10 +145,10 @@ def _value(rule: FieldRule, cells: Mapping[str, str], title: str) -> tuple[JsonV
     if rule.column is None:
         return rule.constant, []
     text = cells.get(rule.column, "")
-    if text in rule.nothing:
-        return None, []
     if rule.reading == "field_list":
         return _items(rule, text, title)
+    if text in rule.nothing:
+        return None, []
     if rule.reading in ("format", "sharing_mode"):
         described, mode = describe_formats(re.split(rule.split or ",", text))
         chosen = described if rule.reading == "format" else mode

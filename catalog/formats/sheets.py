@@ -6,6 +6,7 @@ spreadsheet programs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 
@@ -19,21 +20,19 @@ from app.kernel.text import Text
 from catalog.formats.reading import CELL_LIMIT, CellFault, Rejected, SourceRow, clean
 from catalog.formats.template import FAULT_MARK
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_ESCAPED_STARTS = tuple(f"'{start}" for start in _FORMULA_STARTS)
+_FORMULA = re.compile("'*[=+\\-@\t\r]")  # apostrophes before it are escapes, ours or theirs
 _FAULTY = PatternFill("solid", fgColor="FFF8CBAD")
 _PLACE = Text("位置", "Place")
 
 
 def escape(value: str) -> str:
     """The text as a cell that no spreadsheet program takes for a formula; `unescape` gives it back."""
-    return f"'{value}" if value.startswith(_FORMULA_STARTS + _ESCAPED_STARTS) else value
+    return f"'{value}" if _FORMULA.match(value) else value
 
 
 def unescape(value: str) -> str:
     """The text that `escape` was given."""
-    inner = value[1:]
-    return inner if value[:1] == "'" and inner.startswith(_FORMULA_STARTS + _ESCAPED_STARTS) else value
+    return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
 
 
 def write_rejected(rejected: Sequence[Rejected], locale: str) -> bytes:

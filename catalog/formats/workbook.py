@@ -117,7 +117,7 @@ def _find_sheet(sheets: Sequence[_Sheet]) -> tuple[_Sheet, _Layout]:
         sheet.reset_dimensions()  # what the file says of its own size is not believed
         for number, row in enumerate(islice(_rows(sheet), HEADER_WITHIN), start=1):
             positions = _known(row)
-            if _TITLE in positions.values():
+            if _TITLE in positions.values() and len(positions) > 1:  # the sheet of notes names it alone
                 return sheet, _Layout(positions, number)
     raise FileRefused(
         Text(
