@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 
 from app.identity import permissions
 from app.identity.api import router as identity_router
+from app.identity.ledger_api import router as ledger_router
 from app.identity.permissions import REGISTRY, operations_of
 from app.identity.tokens import TokenIssuer
 from app.kernel import http
 from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
-from app.identity.ledger_api import router as ledger_router
 from app.settings import Settings
+from catalog.formats.api import router as imports_router
+from catalog.resources.api import router as resources_router
+from catalog.search.api import router as search_router
+from catalog.search.index import CatalogIndex
+from exchange.agreements.api import router as agreements_router
+from exchange.disputes.api import router as disputes_router
+from exchange.negotiations.api import router as negotiations_router
+from exchange.requests.api import router as requests_router
 
 VERSION = "0.1.0"
 
@@ -35,6 +45,20 @@ def ready(session: DbSession) -> dict[str, str]:
     return {"status": "ok"}
 
 
+ROUTERS = (
+    health,
+    identity_router,
+    ledger_router,
+    resources_router,
+    imports_router,
+    search_router,
+    requests_router,
+    negotiations_router,
+    agreements_router,
+    disputes_router,
+)
+
+
 def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> FastAPI:
     """The control plane on one database. Fails where a route has no policy."""
     app = FastAPI(
@@ -48,21 +72,23 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.settings = settings
     app.state.database = database
     app.state.keys = keys
+    app.state.index = CatalogIndex.open(settings.index)
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
     http.install(app)
-    for router in (health, identity_router, ledger_router):
+    require_policies(ROUTERS)
+    for router in ROUTERS:
         app.include_router(router)
-    require_policies(app)
     return app
 
 
-def require_policies(app: FastAPI) -> None:
-    """Errors: RuntimeError naming every route that no single registered operation guards."""
+def require_policies(routers: Iterable[APIRouter]) -> None:
+    """Errors: RuntimeError naming every route that no single registered operation of its own name guards."""
     unguarded = []
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            operations = operations_of(route)
-            if len(operations) != 1 or operations[0] not in REGISTRY or route.operation_id != operations[0]:
-                unguarded.append(f"{sorted(route.methods or ())} {route.path}: {operations}")
+    for router in routers:
+        for route in router.routes:
+            operations = operations_of(route) if isinstance(route, APIRoute) else []
+            operation_id = getattr(route, "operation_id", None)
+            if len(operations) != 1 or operations[0] not in REGISTRY or operation_id != operations[0]:
+                unguarded.append(f"{getattr(route, 'path', route)}: {operations}")
     if unguarded:
         raise RuntimeError("routes without exactly one policy of their own name:\n" + "\n".join(unguarded))

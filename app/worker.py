@@ -1,0 +1,155 @@
+"""The worker: jobs, the deadline sweep, the ledger's sequencer and this node's search index.
+
+Owns the loops and which consequences and tasks exist. Any number of workers may run; each loop is safe
+beside its like on another node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.kernel import deadlines, jobs, ledger
+from app.kernel.db import Database
+from app.kernel.deadlines import Consequence
+from app.kernel.jobs import Task
+from app.kernel.keys import ServiceKeys
+from app.settings import Settings
+from catalog.collection import service as collection
+from catalog.resources import service as resources
+from catalog.search import service as search
+from catalog.search.index import CatalogIndex, IndexBusy
+from exchange.agreements import service as agreements
+from exchange.disputes import service as disputes
+from exchange.negotiations import clocks as negotiations
+
+log = logging.getLogger(__name__)
+
+SEQUENCE_EVERY_S = 0.5
+INDEX_EVERY_S = 0.3
+SWEEP_EVERY_S = 5.0
+RESCUE_EVERY_S = 10.0
+STOP_WITHIN_S = 20
+
+
+def consequences() -> dict[str, Consequence]:
+    """What follows when a duty is missed, by duty."""
+    return {
+        **resources.CONSEQUENCES,
+        **collection.CONSEQUENCES,
+        **negotiations.CONSEQUENCES,
+        **agreements.CONSEQUENCES,
+        **disputes.CONSEQUENCES,
+    }
+
+
+def tasks() -> dict[str, Task]:
+    """Every job the product knows, by name."""
+
+    def wake(session: Session, _args: Mapping[str, Any]) -> None:
+        deadlines.sweep(session, consequences())
+
+    return {deadlines.WAKE: wake, **agreements.TASKS}
+
+
+class Loops:
+    """Threads that repeat one piece of work each until stopped; a failure is logged and tried again."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def every(self, seconds: float, work: Callable[[], int]) -> None:
+        """Repeat `work`, at once again while it reports that it did something."""
+
+        def loop() -> None:
+            while not self._stop.is_set():
+                done = 0
+                try:
+                    done = work()
+                except OperationalError as error:
+                    log.warning("%s: database unreachable (%s)", work.__name__, type(error.orig).__name__)
+                except IndexBusy:
+                    log.debug("another process of this node keeps the index")
+                except Exception:
+                    log.exception("%s failed", work.__name__)
+                if not done:
+                    self._stop.wait(seconds)
+
+        thread = threading.Thread(target=loop, name=work.__name__, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(STOP_WITHIN_S)
+
+
+def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Loops:
+    """Start the sequencer, the sweep and the indexer."""
+    index = CatalogIndex.open(settings.index)
+    missed = consequences()
+
+    def sequence() -> int:
+        with database.transaction() as session:
+            return ledger.sequence(session, keys.ledger)
+
+    def sweep() -> int:
+        with database.transaction() as session:
+            return deadlines.sweep(session, missed)
+
+    def follow() -> int:
+        return search.run_once(database, index)
+
+    loops = Loops()
+    loops.every(SEQUENCE_EVERY_S, sequence)
+    loops.every(SWEEP_EVERY_S, sweep)
+    loops.every(INDEX_EVERY_S, follow)
+    return loops
+
+
+async def _work(database: Database) -> None:
+    queue = jobs.make_queue(database, tasks())
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+
+    async def rescue() -> None:
+        while True:
+            with contextlib.suppress(Exception):  # the database may be away; the next round tries again
+                await jobs.rescue_stalled(queue)
+            await asyncio.sleep(RESCUE_EVERY_S)
+
+    async with queue.open_async():
+        rescuing = asyncio.create_task(rescue())
+        working = asyncio.create_task(
+            queue.run_worker_async(
+                concurrency=4, install_signal_handlers=False, fetch_job_polling_interval=2.0,
+                update_heartbeat_interval=jobs.HEARTBEAT_S, shutdown_graceful_timeout=STOP_WITHIN_S,
+                stalled_worker_timeout=jobs.STALLED_AFTER_S,
+            )
+        )  # fmt: skip
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        rescuing.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+def run_worker(settings: Settings, database: Database, keys: ServiceKeys) -> None:
+    """Work until SIGTERM or SIGINT."""
+    loops = start_loops(settings, database, keys)
+    try:
+        asyncio.run(_work(database))
+    finally:
+        loops.stop()
