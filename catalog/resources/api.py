@@ -38,7 +38,14 @@ from catalog.resources.states import RESOURCE, STATES
 router = APIRouter(prefix="/api/v1/resources", tags=["resources"])
 
 permit_acts(RESOURCE)
-permit("resource.list", "resource.read", "resource.items", "resource.versions", anonymous=True, scope=Scope.CATALOG)
+permit(
+    "resource.list",
+    "resource.read",
+    "resource.items",
+    "resource.versions",
+    anonymous=True,
+    scope=Scope.CATALOG,
+)
 permit("resource.events", scope=Scope.CATALOG)
 
 
@@ -143,7 +150,9 @@ Loaded = Annotated[Resource, Depends(load, scope="function")]
 
 @router.get("", operation_id="resource.list")
 def list_resources(
-    session: DbSession, actor: Annotated[Actor, permitted("resource.list")], chosen: Annotated[Chosen, Query()]
+    session: DbSession,
+    actor: Annotated[Actor, permitted("resource.list")],
+    chosen: Annotated[Chosen, Query()],
 ) -> Page[ResourceSummary]:
     """Resources the reader may see, newest first."""
     query = _narrowed(select(Resource).options(selectinload(Resource.agency)), chosen)
@@ -171,7 +180,10 @@ def _narrowed(query: Select[Resource], chosen: Chosen) -> Select[Resource]:
 
 @router.post("", operation_id="resource.create", status_code=201)
 def create_resource(
-    body: NewResource, session: DbSession, actor: Annotated[Actor, permitted("resource.create")], response: Response
+    body: NewResource,
+    session: DbSession,
+    actor: Annotated[Actor, permitted("resource.create")],
+    response: Response,
 ) -> ResourceOut:
     """Write a new record, in draft, for one's own agency."""
     if actor.agency_id is None:
@@ -182,7 +194,10 @@ def create_resource(
 
 @router.get("/{resource_id}", operation_id="resource.read")
 def read_resource(
-    resource: Loaded, session: DbSession, actor: Annotated[Actor, permitted("resource.read")], response: Response
+    resource: Loaded,
+    session: DbSession,
+    actor: Annotated[Actor, permitted("resource.read")],
+    response: Response,
 ) -> ResourceOut:
     """One resource with its record."""
     return represent(session, resource, actor, response)
@@ -197,7 +212,9 @@ def list_items(resource: Loaded) -> list[ItemRecord]:
 @router.get(
     "/{resource_id}/versions", operation_id="resource.versions", dependencies=[permitted("resource.versions")]
 )
-def list_versions(resource: Loaded, session: DbSession, limit: Limit = 20, cursor: Cursor = None) -> Page[VersionOut]:
+def list_versions(
+    resource: Loaded, session: DbSession, limit: Limit = 20, cursor: Cursor = None
+) -> Page[VersionOut]:
     """What was published, newest first; these never change."""
     query = select(ResourceVersion).where(ResourceVersion.resource_id == resource.id)
     if cursor:

@@ -20,12 +20,13 @@ from app.kernel.clock import new_id, now
 from app.kernel.db import advisory_lock
 from app.kernel.history import Event
 from app.kernel.machine import Party
-from catalog.resources.models import Item, Resource, ResourceVersion
+from catalog.resources.models import Resource, ResourceVersion
 from catalog.resources.record import ResourceRecord, content_hash, with_item_codes
 from catalog.resources.service import (
     KIND,
     attested,
     columns_of,
+    insert_items,
     item_rows,
     replace_items,
     reserve_numbers,
@@ -157,15 +158,18 @@ def _insert(
         items += item_rows(resource.id, record)
     session.add_all(resources)
     session.flush()
-    if items:
-        session.execute(insert(Item), items)
+    insert_items(session, items)
     if transition.target == PUBLISHED:
         session.execute(insert(ResourceVersion), [version_row(resource) for resource in resources])
     _record_many(session, resources, act, transition.target, transition.basis, by)
     if transition.duty == REVIEW:
         for resource in resources:
             start_clock(
-                session, jurisdiction_id=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW
+                session,
+                jurisdiction_id=resource.jurisdiction_id,
+                kind=KIND,
+                subject_id=resource.id,
+                duty=REVIEW,
             )
 
 
@@ -199,4 +203,3 @@ def _change(session: Session, resource: Resource, row: Incoming, source: str, by
     if resource.state == PUBLISHED:
         resource.published_version += 1
         session.execute(insert(ResourceVersion), [version_row(resource)])
-

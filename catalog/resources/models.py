@@ -47,7 +47,9 @@ class Resource(Base, Stateful):
         Index("ix_resource_agency_id", "agency_id", "id"),
         Index("ix_resource_state", "state", "id"),
         CheckConstraint("is_open = (openness = 'unconditional')", name="is_open"),
-        CheckConstraint("sharing_type IS DISTINCT FROM 'not_shared' OR openness = 'not_open'", name="not_shared"),
+        CheckConstraint(
+            "sharing_type IS DISTINCT FROM 'not_shared' OR openness = 'not_open'", name="not_shared"
+        ),
         CheckConstraint("(source IS NULL) = (source_hash IS NULL)", name="source"),
     )
 

@@ -7,6 +7,7 @@ which state it is.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Annotated
@@ -41,11 +42,11 @@ ABSTRACT_LIMIT = 256  # characters (编制指南)
 ITEM_LIMIT = 2000
 ITEM_CODE_LIMIT = 63  # PostgreSQL's longest column name
 _TRUNCATED = "…"
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # valid in JSON, and no text that PostgreSQL can store
 
 
 def _storable(value: str) -> str:
-    # NUL and lone surrogates are valid in JSON, and no text that PostgreSQL can store.
-    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if _UNSTORABLE.search(value):
         raise ValueError(Text("含有不能保存的字符", "has characters that cannot be stored"))
     return value
 
@@ -296,10 +297,14 @@ def check_record(record: ResourceRecord, *, for_filing: bool = True) -> list[Fau
 
 def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
     if len(record.abstract or "") > ABSTRACT_LIMIT:
-        message = Text("摘要有 {n} 字，不得超过 {limit} 字", "the abstract has {n} characters, {limit} are allowed")
+        message = Text(
+            "摘要有 {n} 字，不得超过 {limit} 字", "the abstract has {n} characters, {limit} are allowed"
+        )
         yield Fault("/abstract", message.with_(n=len(record.abstract or ""), limit=ABSTRACT_LIMIT), GUIDE)
     if record.base_library and record.classification.resource_class is not ResourceClass.BASE:
-        message = Text("基础数据库资源的分类应为基础类（1）", "a base library's resource is of class 1 (base)")
+        message = Text(
+            "基础数据库资源的分类应为基础类（1）", "a base library's resource is of class 1 (base)"
+        )
         yield Fault("/classification/resource_class", message, GUIDE)
     yield from _format_faults(record)
     yield from _item_faults(record)
@@ -308,14 +313,18 @@ def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
         yield Fault("/openness/type", message, GUIDE)
     strictest = record.effective_grade
     if record.grade and strictest is not record.grade:
-        message = Text("资源定级不得低于其信息项的最高级别", "the grade is not below the strictest of its items")
+        message = Text(
+            "资源定级不得低于其信息项的最高级别", "the grade is not below the strictest of its items"
+        )
         yield Fault("/grade", message, GRADING)
 
 
 def _format_faults(record: ResourceRecord) -> Iterator[Fault]:
     chosen, mode = record.format, record.sharing.mode
     if chosen.type and chosen.format_class is None:
-        yield Fault("/format/format_class", Text("填了格式类型，须填格式分类", "a type needs its class"), GUIDE)
+        yield Fault(
+            "/format/format_class", Text("填了格式类型，须填格式分类", "a type needs its class"), GUIDE
+        )
     if chosen.type and chosen.format_class:
         fitting = FORMAT_TYPES[chosen.format_class]
         if chosen.type.lower() not in {name.lower() for name in fitting}:
@@ -330,7 +339,9 @@ def _format_faults(record: ResourceRecord) -> Iterator[Fault]:
         message = Text("只有共享平台方式才分类型", "only the shared platform has types")
         yield Fault("/sharing/mode/type", message, GUIDE)
     elif mode.type and chosen.format_class and mode.type not in FITTING_MODES[chosen.format_class]:
-        message = Text("“{format}”格式不能以“{mode}”方式共享", "the format “{format}” is not shared by “{mode}”")
+        message = Text(
+            "“{format}”格式不能以“{mode}”方式共享", "the format “{format}” is not shared by “{mode}”"
+        )
         labels = {"format": FORMAT_CLASSES[chosen.format_class], "mode": PLATFORM_MODES[mode.type]}
         yield Fault("/sharing/mode/type", message.with_(**labels), GUIDE)
 
@@ -362,7 +373,9 @@ def _omissions(record: ResourceRecord) -> Iterator[Fault]:
         if not value:
             yield Fault(field, Text("报送目录前须填写", "required before filing"), ARTICLE_13)
     if record.format.format_class and not (record.format.type or record.format.other):
-        yield Fault("/format/type", Text("须填写格式类型或其他描述", "a type or a description is required"), GUIDE)
+        yield Fault(
+            "/format/type", Text("须填写格式类型或其他描述", "a type or a description is required"), GUIDE
+        )
     if sharing.mode and sharing.mode.channel is Channel.PLATFORM and sharing.mode.type is None:
         message = Text("须选择数据库、文件或接口", "choose database, file or interface")
         yield Fault("/sharing/mode/type", message, GUIDE)
@@ -380,13 +393,20 @@ def _omissions(record: ResourceRecord) -> Iterator[Fault]:
 def _sharing_omissions(record: ResourceRecord) -> Iterator[Fault]:
     sharing = record.sharing
     if sharing.type is SharingType.CONDITIONAL and not sharing.condition:
-        message = Text("有条件共享须载明共享范围、用途和条件", "state scope, purpose and conditions of sharing")
+        message = Text(
+            "有条件共享须载明共享范围、用途和条件", "state scope, purpose and conditions of sharing"
+        )
         yield Fault("/sharing/condition", message, ARTICLE_15)
     if sharing.type is SharingType.NOT_SHARED:
-        message = Text("不予共享须有法律、行政法规或国务院决定的依据", "not sharing rests on a law, regulation or decision")
+        message = Text(
+            "不予共享须有法律、行政法规或国务院决定的依据",
+            "not sharing rests on a law, regulation or decision",
+        )
         for field in ("reason", "citation"):
             if not getattr(sharing, field):
                 yield Fault(f"/sharing/{field}", message, ARTICLE_15)
     elif record.base_library and sharing.type is SharingType.CONDITIONAL and not sharing.citation:
-        message = Text("基础数据库资源默认无条件共享，例外须载明依据", "a base library is shared unless a law is cited")
+        message = Text(
+            "基础数据库资源默认无条件共享，例外须载明依据", "a base library is shared unless a law is cited"
+        )
         yield Fault("/sharing/citation", message, ARTICLE_18)

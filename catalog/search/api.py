@@ -43,7 +43,15 @@ router = APIRouter(prefix="/api/v1/search", tags=["search"])
 permit("search.query", "search.suggest", anonymous=True, scope=Scope.CATALOG)
 
 Facet = Literal[
-    "jurisdiction", "agency", "sharing_type", "openness", "theme", "base_library", "update_cycle", "format", "state"
+    "jurisdiction",
+    "agency",
+    "sharing_type",
+    "openness",
+    "theme",
+    "base_library",
+    "update_cycle",
+    "format",
+    "state",
 ]
 SUMMARY_LENGTH = 200  # characters of an abstract on a result page
 
@@ -63,7 +71,9 @@ class Asked(Wire):
 
     q: Annotated[str, Field(max_length=256, description="检索词 / words to find")] = ""
     agency: Annotated[tuple[UUID, ...], Field(max_length=100)] = ()
-    jurisdiction: Annotated[tuple[str, ...], Field(max_length=100, description="行政区划代码 / division codes")] = ()
+    jurisdiction: Annotated[
+        tuple[str, ...], Field(max_length=100, description="行政区划代码 / division codes")
+    ] = ()
     sharing_type: tuple[SharingType, ...] = ()
     openness: tuple[Openness, ...] = ()
     theme: tuple[Theme, ...] = ()
@@ -71,7 +81,9 @@ class Asked(Wire):
     update_cycle: tuple[UpdateCycle, ...] = ()
     format: tuple[FormatClass, ...] = ()
     state: Annotated[tuple[str, ...], Field(max_length=10)] = ()
-    facets: Annotated[tuple[Facet, ...], Field(max_length=len(FACETS), description="要计数的分面 / to count")] = ()
+    facets: Annotated[
+        tuple[Facet, ...], Field(max_length=len(FACETS), description="要计数的分面 / to count")
+    ] = ()
     sort: Literal["relevance", "updated"] = "relevance"
     limit: Limit = 20
     cursor: Cursor = None
@@ -191,5 +203,7 @@ def _registered(session: Session, name: str, values: Sequence[str]) -> Mapping[s
     if name == "agency":
         named = select(Agency.id, Agency.name, Agency.name_en).where(Agency.id.in_(map(UUID, values)))
         return {str(key): Text(zh, en or zh) for key, zh, en in session.execute(named)}
-    places = select(Jurisdiction.code, Jurisdiction.name, Jurisdiction.name_en).where(Jurisdiction.code.in_(values))
+    places = select(Jurisdiction.code, Jurisdiction.name, Jurisdiction.name_en).where(
+        Jurisdiction.code.in_(values)
+    )
     return {code: Text(zh, en) for code, zh, en in session.execute(places)}

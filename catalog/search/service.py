@@ -90,7 +90,9 @@ def reindex(database: Database, index: CatalogIndex) -> int:
     """Build the index anew beside the old one; returns how many resources it holds. Errors: IndexBusy."""
     with database.transaction() as session:
         # Whatever is running now, or starts later, is read from the log once more.
-        start = int(session.execute(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")).scalar_one())
+        start = int(
+            session.execute(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")).scalar_one()
+        )
     with database.transaction() as session:
         lift_statement_timeout(session)
         rows = _rows().execution_options(yield_per=_REBUILD_ROWS)
@@ -154,7 +156,13 @@ def search(
     """One page of what `by` may find. A resource that was taken out since the index last looked is left out
     of the page, though it may still stand in the counts for a moment. Errors: UnknownFilter."""
     result = index.search(
-        typed, visible=audience(session, by), filters=filters, facets=facets, limit=limit, offset=offset, sort=sort
+        typed,
+        visible=audience(session, by),
+        filters=filters,
+        facets=facets,
+        limit=limit,
+        offset=offset,
+        sort=sort,
     )
     ids = [UUID(hit.id) for hit in result.hits]
     query = select(Resource).options(selectinload(Resource.agency))

@@ -15,7 +15,14 @@ MARRIAGES: dict[str, Any] = {
     "keywords": ["婚姻", "登记"],
     "format": {"format_class": "database", "type": "postgresql"},
     "items": [
-        {"name": "身份证号", "name_en": "identity number", "code": "sfzh", "data_type": "C", "length": 18, "is_key": True},
+        {
+            "name": "身份证号",
+            "name_en": "identity number",
+            "code": "sfzh",
+            "data_type": "C",
+            "length": 18,
+            "is_key": True,
+        },
         {"name": "姓名", "name_en": "name", "data_type": "C", "length": 50},
         {"name": "登记日期", "name_en": "date of registration", "data_type": "D"},
     ],

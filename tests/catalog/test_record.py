@@ -109,11 +109,17 @@ def test_every_fault_speaks_both_languages_and_names_its_rule() -> None:
 
 def test_every_format_class_has_types_and_modes() -> None:
     assert set(FORMAT_TYPES) == set(FITTING_MODES) == set(FORMAT_CLASSES)
-    assert PlatformMode.DATABASE not in FITTING_MODES[record(format={"format_class": "image"}).format.format_class]  # type: ignore[index]
+    assert (
+        PlatformMode.DATABASE
+        not in FITTING_MODES[record(format={"format_class": "image"}).format.format_class]
+    )  # type: ignore[index]
 
 
 def test_the_strictest_item_grades_the_record() -> None:
-    assert record(grade=None, items=[{"name": "甲", "grade": "core"}, {"name": "乙"}]).effective_grade is Grade.CORE
+    assert (
+        record(grade=None, items=[{"name": "甲", "grade": "core"}, {"name": "乙"}]).effective_grade
+        is Grade.CORE
+    )
 
 
 def test_the_hash_ignores_what_is_not_said_and_sees_everything_that_is() -> None:
@@ -139,7 +145,9 @@ def test_what_cannot_be_stored_or_hashed_is_refused(bad: Any) -> None:
 
 
 def test_item_codes_are_initials_unique_and_kept_by_name() -> None:
-    coded = with_item_codes(record(items=[{"name": "身份证号"}, {"name": "身份证号"}, {"name": "2020年人口"}]))
+    coded = with_item_codes(
+        record(items=[{"name": "身份证号"}, {"name": "身份证号"}, {"name": "2020年人口"}])
+    )
     assert [item.code for item in coded.items] == ["sfzh", "sfzh_2", "_2020nrk"]
     # An item in front that would take the same initials does not move the code agreements name.
     changed = with_item_codes(record(items=[{"name": "失分总和"}, {"name": "身份证号"}]), coded.items)

@@ -27,7 +27,10 @@ from tests.factories import OPERATOR, Town
 
 CLERK, APPROVER, CATALOG = Role.CLERK, Role.APPROVER, Role.CATALOG_ADMINISTRATOR
 URL = "/api/v1/resources"
-STATEMENT = {"secrecy_review": "保密审查〔2026〕7号", "personal_information_assessment": "影响评估〔2026〕3号"}
+STATEMENT = {
+    "secrecy_review": "保密审查〔2026〕7号",
+    "personal_information_assessment": "影响评估〔2026〕3号",
+}
 DEFECTS = {"defects": [{"field": "/abstract", "message": "摘要过于简略"}]}
 REASON = {"reason": "系统迁移"}
 
@@ -51,12 +54,18 @@ class Desk:
         created: dict[str, Any] = answer.json()
         return created
 
-    def act(self, resource: dict[str, Any], act: str, sent: Any, *who: Any, version: int | None = None) -> Response:
+    def act(
+        self, resource: dict[str, Any], act: str, sent: Any, *who: Any, version: int | None = None
+    ) -> Response:
         """Do an act as `who` = (agency, *roles) on the version seen; a success updates `resource` in place."""
         match = {"If-Match": f'"{version or resource["version"]}"'}
         sending = {"headers": {**self.headers(*who), **match}, "json": sent}
         path = f"{URL}/{resource['id']}"
-        answer = self.client.put(path, **sending) if act == "edit" else self.client.post(f"{path}/{act}", **sending)
+        answer = (
+            self.client.put(path, **sending)
+            if act == "edit"
+            else self.client.post(f"{path}/{act}", **sending)
+        )
         if answer.status_code == 200:
             resource.update(answer.json())
         return answer
@@ -88,7 +97,9 @@ def test_a_resource_from_draft_to_withdrawal(desk: Desk, session: Session) -> No
     assert resource["record"]["provider"]["code"] == desk.town.agencies["civil"].credit_code
     assert desk.act(resource, "edit", {"record": body(title="婚姻登记")}, "civil", CLERK).status_code == 200
     assert desk.act(resource, "file", STATEMENT, "civil", APPROVER).json()["state"] == "filed"
-    assert [d.duty for d in deadlines.running(session, "resource", UUID(resource["id"]))] == ["catalog.review"]
+    assert [d.duty for d in deadlines.running(session, "resource", UUID(resource["id"]))] == [
+        "catalog.review"
+    ]
     assert desk.act(resource, "return", DEFECTS, "city_authority", CATALOG).json()["state"] == "returned"
     assert deadlines.running(session, "resource", UUID(resource["id"])) == []
     assert desk.act(resource, "edit", {"record": body()}, "civil", CLERK).status_code == 200
@@ -121,9 +132,19 @@ def test_what_was_published_never_changes(desk: Desk, session: Session) -> None:
 def test_items_stand_in_the_record_and_in_rows_for_matching(desk: Desk, session: Session) -> None:
     resource = desk.published(**OPEN)
     items = desk.client.get(f"{URL}/{resource['id']}/items").json()
-    assert [(i["name"], i["code"]) for i in items] == [("身份证号", "sfzh"), ("姓名", "xm"), ("登记日期", "djrq")]
-    rows = session.scalars(select(Item).where(Item.resource_id == UUID(resource["id"])).order_by(Item.position))
-    assert [(row.code, row.folded_name) for row in rows] == [("sfzh", "身份证号"), ("xm", "姓名"), ("djrq", "登记日期")]
+    assert [(i["name"], i["code"]) for i in items] == [
+        ("身份证号", "sfzh"),
+        ("姓名", "xm"),
+        ("登记日期", "djrq"),
+    ]
+    rows = session.scalars(
+        select(Item).where(Item.resource_id == UUID(resource["id"])).order_by(Item.position)
+    )
+    assert [(row.code, row.folded_name) for row in rows] == [
+        ("sfzh", "身份证号"),
+        ("xm", "姓名"),
+        ("djrq", "登记日期"),
+    ]
 
 
 def test_filing_names_everything_that_is_missing(desk: Desk, session: Session) -> None:
@@ -180,7 +201,9 @@ def test_publishing_is_the_same_level_authority_s(desk: Desk, who: tuple[Any, ..
 def test_the_version_read_is_asked_for_and_compared(desk: Desk) -> None:
     resource = desk.create()
     headers = desk.headers("civil", APPROVER)
-    assert desk.client.post(f"{URL}/{resource['id']}/file", json=STATEMENT, headers=headers).status_code == 428
+    assert (
+        desk.client.post(f"{URL}/{resource['id']}/file", json=STATEMENT, headers=headers).status_code == 428
+    )
     assert desk.act(resource, "edit", {"record": body(title="甲")}, "civil", CLERK).headers["etag"] == '"2"'
     assert desk.act(resource, "file", STATEMENT, "civil", APPROVER, version=1).status_code == 412
 
@@ -254,7 +277,9 @@ class Source:
     def __init__(self, session: Session, town: Town) -> None:
         self.session, self.town = session, town
 
-    def bring(self, *records: ResourceRecord, as_state: ImportState = "published", source: str = "s") -> list[Outcome]:
+    def bring(
+        self, *records: ResourceRecord, as_state: ImportState = "published", source: str = "s"
+    ) -> list[Outcome]:
         incoming = [Incoming(self.town.agencies["civil"], r) for r in records]
         told = compare_imported(self.session, incoming, source=source)
         done = upsert_imported(self.session, incoming, source=source, as_state=as_state, by=OPERATOR)
@@ -284,17 +309,26 @@ def test_a_change_at_the_source_is_a_new_version(source: Source, session: Sessio
     source.bring(record(source_id="1"), record(source_id="2"))
     code = source.held()[0].code
     changed = record(source_id="1", title="婚姻登记（新）", items=[{"name": "登记机关"}, {"name": "姓名"}])
-    assert source.bring(changed, record(source_id="2"), record(source_id="3")) == ["changed", "unchanged", "new"]
+    assert source.bring(changed, record(source_id="2"), record(source_id="3")) == [
+        "changed",
+        "unchanged",
+        "new",
+    ]
     first = source.held()[0]
     assert (first.title, first.code, first.state, first.version) == ("婚姻登记（新）", code, "published", 2)
     numbers = select(ResourceVersion.number).where(ResourceVersion.resource_id == first.id)
     assert list(session.scalars(numbers.order_by(ResourceVersion.number))) == [1, 2]
     items = select(Item.code).where(Item.resource_id == first.id).order_by(Item.position)
     assert list(session.scalars(items)) == ["djjg", "xm"]
-    assert [e.act for e in history.events_of(session, "resource", first.id)] == ["import_published", "import_change"]
+    assert [e.act for e in history.events_of(session, "resource", first.id)] == [
+        "import_published",
+        "import_change",
+    ]
 
 
-def test_what_was_edited_here_stays_until_the_source_changes(source: Source, session: Session, town: Town) -> None:
+def test_what_was_edited_here_stays_until_the_source_changes(
+    source: Source, session: Session, town: Town
+) -> None:
     source.bring(record(source_id="1"), as_state="draft")
     resource = source.held()[0]
     clerk = town.actor("civil", CLERK)
@@ -307,7 +341,9 @@ def test_what_was_edited_here_stays_until_the_source_changes(source: Source, ses
     assert source.held()[0].title == "来源改名"
 
 
-def test_an_exported_record_comes_back_to_its_resource_by_code(source: Source, session: Session, town: Town) -> None:
+def test_an_exported_record_comes_back_to_its_resource_by_code(
+    source: Source, session: Session, town: Town
+) -> None:
     resource = service.create_draft(
         session, agency_id=town.id("civil"), record=record(), by=town.actor("civil", CLERK)
     )
@@ -342,7 +378,12 @@ def test_imported_events_are_what_single_ones_would_be(source: Source, session: 
     event = history.events_of(session, "resource", source.held()[0].id)[0]
     row = RESOURCE.find(None, "import_published")
     assert row is not None
-    assert (event.state_from, event.state_to, event.version, event.legal_basis) == (None, row.target, 1, row.basis)
+    assert (event.state_from, event.state_to, event.version, event.legal_basis) == (
+        None,
+        row.target,
+        1,
+        row.basis,
+    )
     entry = session.get_one(ledger.LedgerEntry, event.id)
     assert entry.content_hash == ledger.content_hash(event.content())
     assert service.find(session, event.subject_id, OPERATOR).updated_at <= now()

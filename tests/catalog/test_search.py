@@ -41,10 +41,13 @@ class World:
     headers: dict[str, dict[str, str]]
     approver: Actor  # of civil
 
-    def bring(self, agency: str, as_state: ImportState, *records: dict[str, Any], session: Session | None = None) -> None:
+    def bring(
+        self, agency: str, as_state: ImportState, *records: dict[str, Any], session: Session | None = None
+    ) -> None:
         """Import records as `as_state`, committed at once, or within the caller's `session`."""
         incoming = [
-            Incoming(self.town.agencies[agency], record(source_id=f"{agency}-{r['title']}", **r)) for r in records
+            Incoming(self.town.agencies[agency], record(source_id=f"{agency}-{r['title']}", **r))
+            for r in records
         ]
         if session is not None:
             upsert_imported(session, incoming, source="s", as_state=as_state, by=OPERATOR)
@@ -127,7 +130,9 @@ def test_hits_totals_facets_and_suggestions_show_what_the_reader_may_see(
     counted = {name: sum(value["count"] for value in values) for name, values in found["facets"].items()}
     assert counted == dict.fromkeys(("agency", "sharing_type", "state"), len(titles))
     params: dict[str, Any] = {"q": "婚", "limit": 20}
-    suggested = stocked.client.get(f"{URL}/suggest", params=params, headers=stocked.headers.get(who, {})).json()
+    suggested = stocked.client.get(
+        f"{URL}/suggest", params=params, headers=stocked.headers.get(who, {})
+    ).json()
     assert set(suggested["items"]) == {title for title in titles if title.startswith("婚")}
 
 
@@ -181,7 +186,9 @@ def test_a_transaction_that_commits_late_is_not_skipped(stocked: World) -> None:
         stocked.bring("civil", "published", {"title": "先写后提交", **OPEN}, session=late)
         late.flush()
         with stocked.database.transaction() as early:  # writes later, under another source, commits first
-            incoming = [Incoming(stocked.town.agencies["civil"], record(source_id="1", title="后写先提交", **OPEN))]
+            incoming = [
+                Incoming(stocked.town.agencies["civil"], record(source_id="1", title="后写先提交", **OPEN))
+            ]
             upsert_imported(early, incoming, source="other", as_state="published", by=OPERATOR)
         stocked.follow()
     assert stocked.follow() >= 1
