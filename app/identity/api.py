@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy import select
 
@@ -157,7 +156,7 @@ Signed = Annotated[Actor, permitted("me.read")]
     "/api/v1/sessions", status_code=201, operation_id="session.create", response_model=SignedIn,
     dependencies=[permitted("session.create")],
 )  # fmt: skip
-def create_session(body: SignIn, request: Request, session: DbSession) -> SignedIn | JSONResponse:
+def create_session(body: SignIn, request: Request, session: DbSession) -> SignedIn | Response:
     """Sign in with a one-time secret or a password. The token is sent back as `Authorization: Bearer …`."""
     signed_in = sessions.sign_in(session, login=body.login, secret=body.secret)
     if signed_in is None:  # answered, not raised: the count of failures must be committed

@@ -163,7 +163,7 @@ def recognise(request: Request, session: DbSession) -> Actor:
         else:
             actor = tokens.actor_of_token(session, request.app.state.tokens, credential)
     elif (cookie := request.cookies.get(COOKIE)) is not None:
-        _require_same_origin(request)
+        require_same_origin(request)
         actor = _by_session(session, cookie)
     else:
         return ANONYMOUS
@@ -171,10 +171,11 @@ def recognise(request: Request, session: DbSession) -> Actor:
         raise NotSignedIn(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     asked = request.headers.get("accept-language")
     request.state.locale = negotiate_locale(asked) if asked else actor.locale
+    request.state.actor = actor
     return actor
 
 
-def _require_same_origin(request: Request) -> None:
+def require_same_origin(request: Request) -> None:
     """Refuse a change that another site's page sends with our cookie (Fetch Metadata, else Origin)."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return

@@ -6,9 +6,10 @@ Owns what every response has in common. Knows no feature.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -34,8 +35,8 @@ from app.kernel.text import Text, negotiate_locale
 log = logging.getLogger(__name__)
 
 BODY_LIMIT_BYTES = 1 << 20  # JSON bodies
-UPLOAD_LIMIT_BYTES = 64 << 20  # files, on the paths named in UPLOAD_PATHS
-UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import")
+UPLOAD_LIMIT_BYTES = 64 << 20  # files and batches of receipts, on the paths named in UPLOAD_PATHS
+UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import", "/api/v1/gateway/receipts")
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -115,8 +116,12 @@ class _BodyTooLarge(Exception):
     pass
 
 
-def respond(request: Request, problem: Problem) -> JSONResponse:
-    """The problem as a response in the language of the actor, or else of Accept-Language."""
+def respond(request: Request, problem: Problem) -> Response:
+    """The problem as a response in the language of the actor, or else of Accept-Language: as a page for a
+    browser, where the console has put one at `app.state.problem_page`, and as JSON for all others."""
+    page: Callable[[Request, Problem], Response] | None = getattr(request.app.state, "problem_page", None)
+    if page is not None and _for_a_browser(request):
+        return page(request, problem)
     locale = getattr(request.state, "locale", None) or negotiate_locale(
         request.headers.get("accept-language")
     )
@@ -124,6 +129,11 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
     body["request_id"] = getattr(request.state, "request_id", None)
     headers = {"Content-Language": locale, **problem.headers}
     return JSONResponse(body, problem.status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
+
+
+def _for_a_browser(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return "text/html" in accepted and not request.url.path.startswith("/api/")
 
 
 _BY_STATUS: dict[int, type[Problem]] = {
@@ -136,18 +146,23 @@ class _MethodNotAllowed(Problem):
     title = Text("此地址不支持该方法", "This address does not know that method")
 
 
-def _http_exception(request: Request, error: Exception) -> JSONResponse:
+def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return respond(request, error)
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = _MethodNotAllowed if error.status_code == 405 else _BY_STATUS.get(error.status_code, Invalid)
     return respond(request, kind(headers=dict(error.headers or {})))
 
 
-def _validation(request: Request, error: Exception) -> JSONResponse:
+def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     entries = error.errors()
     if any(entry["type"] == "json_invalid" for entry in entries):
         return respond(request, MalformedBody(Text("请求体不是合法的 JSON。", "The body is not valid JSON.")))
-    return respond(request, Invalid(faults=[_fault(entry) for entry in entries[:100]]))
+    return respond(request, Invalid(faults=[fault_of(entry) for entry in entries[:100]]))
 
 
 _KINDS: dict[str, str] = {
@@ -172,7 +187,7 @@ _KINDS: dict[str, str] = {
 }
 
 
-def _fault(entry: dict[str, object]) -> Fault:
+def fault_of(entry: Mapping[str, object]) -> Fault:
     """A pydantic error as field, value's fault and rule; the value itself is not repeated."""
     location = entry["loc"]
     assert isinstance(location, tuple)
@@ -187,7 +202,7 @@ def _fault(entry: dict[str, object]) -> Fault:
     return Fault(pointer, Text(chinese, english), Text(f"规则 {entry['type']}", f"rule {entry['type']}"))
 
 
-def _database_down(request: Request, error: Exception) -> JSONResponse:
+def _database_down(request: Request, error: Exception) -> Response:
     log.error("database unreachable: %s", type(error).__name__)
     return respond(
         request, Unavailable(Text("数据库暂时无法连接，请稍后再试。", "The database cannot be reached. Try again soon."),
@@ -195,7 +210,7 @@ def _database_down(request: Request, error: Exception) -> JSONResponse:
     )  # fmt: skip
 
 
-def _database_refused(request: Request, error: Exception) -> JSONResponse:
+def _database_refused(request: Request, error: Exception) -> Response:
     """What a constraint or trigger refused although the service let it through: nothing was written."""
     assert isinstance(error, DBAPIError)
     state = getattr(error.orig, "sqlstate", None) or ""
@@ -210,14 +225,14 @@ def _database_refused(request: Request, error: Exception) -> JSONResponse:
     return respond(request, Problem())
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
     return respond(request, Problem())
 
 
 def install(app: FastAPI) -> None:
     """Put the edge around `app`."""
-    app.add_exception_handler(Problem, lambda request, error: respond(request, error))
+    app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(OperationalError, _database_down)
