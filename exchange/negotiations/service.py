@@ -164,7 +164,7 @@ def _awaits(agency_id: UUID | None) -> Any:
 def allowed_acts(session: Session, negotiation: Negotiation, *, by: Actor) -> list[str]:
     """The acts that the actor may do now."""
     acts = NEGOTIATION.allowed(negotiation.state, parties_of(by, negotiation), by.roles)
-    moment = _moment(session, negotiation, negotiation.state)
+    moment = moment_of(session, negotiation, negotiation.state)
     return [act for act in acts if hindrance(moment, act) is None]
 
 
@@ -179,7 +179,8 @@ def versions_for(session: Session, negotiation: Negotiation, *, by: Actor) -> li
     return [v for v in versions if v.id in tabled or v.party in sides]
 
 
-def _moment(session: Session, negotiation: Negotiation, state: str) -> Moment:
+def moment_of(session: Session, negotiation: Negotiation, state: str) -> Moment:
+    """What `states.hindrance` needs to know of the negotiation while it is, or was, in `state`."""
     # The profile is asked only where rounds count: before the first there is no stalemate anywhere.
     options = None
     if negotiation.rounds:
@@ -217,7 +218,7 @@ def _step(
         reason=reason, data=data,
     )  # fmt: skip
     assert event.state_from is not None
-    if why := hindrance(_moment(session, negotiation, event.state_from), act):
+    if why := hindrance(moment_of(session, negotiation, event.state_from), act):
         raise WrongMoment(why, state=event.state_from, allowed=[])
     return event
 
