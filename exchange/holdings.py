@@ -74,7 +74,9 @@ def holdings_of(session: Session, resource_ids: set[UUID]) -> dict[UUID, Holding
     for item in session.scalars(select(Item).where(Item.resource_id.in_(resources))):
         inherited = resources[item.resource_id].sharing_type
         items[item.resource_id][item.code] = HeldItem(
-            type=_ITEM_TYPES.get(DataType(item.data_type), ItemType.OTHER) if item.data_type else ItemType.OTHER,
+            type=_ITEM_TYPES.get(DataType(item.data_type), ItemType.OTHER)
+            if item.data_type
+            else ItemType.OTHER,
             sharing=_sharing(item.sharing_type or inherited),
             sensitive=item.sensitive,
         )

@@ -103,4 +103,3 @@ def names_of(session: Session, agency_ids: set[UUID]) -> dict[UUID, Text]:
     """The agencies' names; an agency without an English name goes by its Chinese one."""
     rows = session.execute(select(Agency.id, Agency.name, Agency.name_en).where(Agency.id.in_(agency_ids)))
     return {row.id: Text(row.name, row.name_en or row.name) for row in rows}
-

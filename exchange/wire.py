@@ -54,7 +54,9 @@ def guarded(operation: str, find: Find[E_co]) -> Any:
     """Dependency of a route on `/{id}`: the operation's door, then `find`, which knows who may know.
     A case that is not there and one that is not the actor's give the same answer."""
 
-    def load(id: UUID, session: DbSession, response: Response, actor: Actor = permitted(operation)) -> Asked[E_co]:
+    def load(
+        id: UUID, session: DbSession, response: Response, actor: Actor = permitted(operation)
+    ) -> Asked[E_co]:
         return Asked(session, find(session, id, by=actor), actor, response)
 
     return Depends(load, scope="function")

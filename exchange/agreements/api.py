@@ -104,11 +104,18 @@ def _asked(act: str) -> Any:
 
 @router.get("", operation_id="agreement.list")
 def list_agreements(
-    session: DbSession, actor: Annotated[Actor, permitted("agreement.list")], chosen: Annotated[Chosen, Query()]
+    session: DbSession,
+    actor: Annotated[Actor, permitted("agreement.list")],
+    chosen: Annotated[Chosen, Query()],
 ) -> Page[AgreementSummary]:
     """The register as far as the reader may see it, newest first."""
     rows = service.list_agreements(
-        session, by=actor, state=chosen.state, resource_id=chosen.resource, before=chosen.before, limit=chosen.fetch
+        session,
+        by=actor,
+        state=chosen.state,
+        resource_id=chosen.resource,
+        before=chosen.before,
+        limit=chosen.fetch,
     )
     return page(rows, chosen.limit, lambda shown: _summaries(session, shown))
 

@@ -175,7 +175,9 @@ def open_dispute(
     version: ExpectedVersion,
 ) -> DisputeOut:
     """报请协调: take a refused, overdue or stalled negotiation to the authority. If-Match is the negotiation's."""
-    dispute = service.open_dispute(asked.session, asked.case, reason=body.reason, by=asked.by, version=version)
+    dispute = service.open_dispute(
+        asked.session, asked.case, reason=body.reason, by=asked.by, version=version
+    )
     asked.response.headers["Location"] = f"{router.prefix}/disputes/{dispute.id}"
     return represent(Asked(asked.session, dispute, asked.by, asked.response))
 
@@ -186,7 +188,12 @@ def list_disputes(
 ) -> Page[DisputeSummary]:
     """The docket as far as the reader may see it, newest first."""
     rows = service.list_disputes(
-        session, by=actor, waiting=chosen.waiting, state=chosen.state, before=chosen.before, limit=chosen.fetch
+        session,
+        by=actor,
+        waiting=chosen.waiting,
+        state=chosen.state,
+        before=chosen.before,
+        limit=chosen.fetch,
     )
     return page(rows, chosen.limit, lambda shown: _summaries(session, shown))
 
@@ -256,7 +263,9 @@ def propose(
     asked: Annotated[Asked[Dispute], _asked("propose")], body: Proposal, version: ExpectedVersion
 ) -> DisputeOut:
     """调解方案: the mediator proposes terms to both."""
-    service.propose(asked.session, asked.case, terms=body.terms, reason=body.reason, by=asked.by, version=version)
+    service.propose(
+        asked.session, asked.case, terms=body.terms, reason=body.reason, by=asked.by, version=version
+    )
     return represent(asked)
 
 
@@ -271,7 +280,9 @@ def accept(
 
 @router.post("/disputes/{id}/decline_proposal", operation_id="dispute.decline_proposal")
 def decline_proposal(
-    asked: Annotated[Asked[Dispute], _asked("decline_proposal")], body: OptionalReason, version: ExpectedVersion
+    asked: Annotated[Asked[Dispute], _asked("decline_proposal")],
+    body: OptionalReason,
+    version: ExpectedVersion,
 ) -> DisputeOut:
     """不接受调解方案: the hearing goes on."""
     service.decline_proposal(asked.session, asked.case, reason=body.reason, by=asked.by, version=version)

@@ -168,9 +168,7 @@ def refer(session: Session, dispute: Dispute, *, reason: str, by: Actor, version
     dispute.authority_id = competent
 
 
-def withdraw(
-    session: Session, dispute: Dispute, *, reason: str | None, by: Actor, version: int
-) -> None:
+def withdraw(session: Session, dispute: Dispute, *, reason: str | None, by: Actor, version: int) -> None:
     """The requester gives the dispute up."""
     _step(session, dispute, "withdraw", by=by, version=version, reason=reason)
     dispute.closing_reason = reason
@@ -185,7 +183,11 @@ def record_settlement(
     _step(session, dispute, "record_settlement", by=by, version=version, data=data)
     agreement = session.get(Agreement, agreement_id)
     sides = (dispute.requester_id, dispute.provider_id)
-    if agreement is None or agreement.state != "IN_FORCE" or (agreement.requester_id, agreement.provider_id) != sides:
+    if (
+        agreement is None
+        or agreement.state != "IN_FORCE"
+        or (agreement.requester_id, agreement.provider_id) != sides
+    ):
         message = Text("双方之间没有这份生效协议", "no agreement in force between the parties")
         raise Invalid(faults=[Fault("/agreement_id", message)])
     deadlines.end(session, KIND, dispute.id, outcome="cancelled")
@@ -392,9 +394,7 @@ def _write_terms(
 
 
 def _require_sound(session: Session, dispute: Dispute, terms: Terms) -> None:
-    holdings.require_sound(
-        session, terms, requester_id=dispute.requester_id, provider_id=dispute.provider_id
-    )
+    holdings.require_sound(session, terms, requester_id=dispute.requester_id, provider_id=dispute.provider_id)
 
 
 def _require_whole(outcome: str, terms: Terms | None, directions: str | None) -> None:
@@ -403,7 +403,9 @@ def _require_whole(outcome: str, terms: Terms | None, directions: str | None) ->
         rule_text = Text("取值：" + "、".join(OUTCOMES), "one of: " + ", ".join(OUTCOMES))
         faults.append(Fault("/outcome", Text("没有这种裁决结果", "no such outcome"), rule_text))
     if (outcome in GRANTS) != (terms is not None):
-        message = Text("支持申请须载明条款，其他结果不载条款", "terms are for a grant, and a grant needs them")
+        message = Text(
+            "支持申请须载明条款，其他结果不载条款", "terms are for a grant, and a grant needs them"
+        )
         faults.append(Fault("/terms", message))
     if outcome == "remand" and not directions:
         faults.append(Fault("/directions", Text("责令重新协商须有指示", "a remand gives directions")))

@@ -172,7 +172,9 @@ def _asked(act: str) -> Any:
 
 @router.get("", operation_id="negotiation.list")
 def list_negotiations(
-    session: DbSession, actor: Annotated[Actor, permitted("negotiation.list")], chosen: Annotated[Chosen, Query()]
+    session: DbSession,
+    actor: Annotated[Actor, permitted("negotiation.list")],
+    chosen: Annotated[Chosen, Query()],
 ) -> Page[NegotiationSummary]:
     """Negotiations of one's own agency, or under one's authority, newest first."""
     rows = service.list_negotiations(
@@ -263,7 +265,12 @@ def ask_extension(
 ) -> NegotiationOut:
     """申请延期: ask the authority for more time to reply."""
     service.ask_extension(
-        asked.session, asked.case, working_days=body.working_days, reason=body.reason, by=asked.by, version=version
+        asked.session,
+        asked.case,
+        working_days=body.working_days,
+        reason=body.reason,
+        by=asked.by,
+        version=version,
     )
     return represent(asked)
 
@@ -296,7 +303,12 @@ def transfer(
 ) -> dict[str, UUID]:
     """转送: hand the request to the agency that holds the data; from then on the case is its."""
     service.transfer(
-        asked.session, asked.case, to_agency_id=body.to_agency_id, reason=body.reason, by=asked.by, version=version
+        asked.session,
+        asked.case,
+        to_agency_id=body.to_agency_id,
+        reason=body.reason,
+        by=asked.by,
+        version=version,
     )
     return {"id": asked.case.id, "provider_id": asked.case.provider_id}
 
@@ -306,7 +318,9 @@ def draft_terms(
     asked: Annotated[Asked[Negotiation], _asked("draft_terms")], body: DraftTerms, version: ExpectedVersion
 ) -> NegotiationOut:
     """拟定条款: a clerk writes the terms that its approver may offer."""
-    service.draft_terms(asked.session, asked.case, terms=body.terms, note=body.note, by=asked.by, version=version)
+    service.draft_terms(
+        asked.session, asked.case, terms=body.terms, note=body.note, by=asked.by, version=version
+    )
     return represent(asked)
 
 
@@ -406,7 +420,9 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
         overdue=case.overdue,
         termination_reason=reason,
         termination_reason_name=Label.of(TERMINATION_REASONS[reason]) if reason else None,
-        refusal=Refusal(ground=ground, label=Label.of(GROUNDS[ground].label), legal_basis=GROUNDS[ground].basis)
+        refusal=Refusal(
+            ground=ground, label=Label.of(GROUNDS[ground].label), legal_basis=GROUNDS[ground].basis
+        )
         if ground
         else None,
         disputed=case.disputed,

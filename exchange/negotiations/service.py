@@ -70,7 +70,9 @@ def open_negotiation(
     found = holdings.require_sound(session, terms, requester_id=requester_id, provider_id=provider_id)
     negotiation = _case(session, request_id, requester_id, provider_id, holdings.sharing_class(terms, found))
     data = {"terms_hash": terms_hash(terms), "request": str(request_id)}
-    history.create(session, negotiation, NEGOTIATION, "file", by=by, parties=frozenset({"requester"}), data=data)
+    history.create(
+        session, negotiation, NEGOTIATION, "file", by=by, parties=frozenset({"requester"}), data=data
+    )
     version = consents.write_version(session, negotiation, terms, party="requester", author_id=author_id)
     consents.consent(session, version, "requester", by=by)
     negotiation.current_terms_id = version.id
@@ -95,7 +97,9 @@ def reopen_negotiation(session: Session, former: Negotiation, *, directions: str
     negotiation = _case(session, former.request_id, former.requester_id, former.provider_id, former.sharing)
     negotiation.follows_id, negotiation.directions = former.id, directions
     data = {"terms_hash": version.terms_hash, "follows": str(former.id)}
-    history.create(session, negotiation, NEGOTIATION, "remand", by=RULING, parties=frozenset({"ruling"}), data=data)
+    history.create(
+        session, negotiation, NEGOTIATION, "remand", by=RULING, parties=frozenset({"ruling"}), data=data
+    )
     again = consents.write_version(
         session, negotiation, version.typed, party="requester", author_id=version.author_id
     )
@@ -247,9 +251,7 @@ def reply_duty(negotiation: Negotiation) -> str:
 # --- Missing material, extension, transfer
 
 
-def ask_material(
-    session: Session, negotiation: Negotiation, *, notice: str, by: Actor, version: int
-) -> None:
+def ask_material(session: Session, negotiation: Negotiation, *, notice: str, by: Actor, version: int) -> None:
     """Give the one notice of missing material (补正通知); the reply clock stands still until it comes."""
     _step(session, negotiation, "ask_material", by=by, version=version, reason=notice)
     negotiation.material_asked_at, negotiation.waiting_for_material = now(), True
@@ -395,9 +397,7 @@ def _require_sound(session: Session, negotiation: Negotiation, terms: Terms) -> 
 # --- The end: agreement, refusal, withdrawal, dispute
 
 
-def agree(
-    session: Session, negotiation: Negotiation, *, to_hash: str, by: Actor, version: int
-) -> Agreement:
+def agree(session: Session, negotiation: Negotiation, *, to_hash: str, by: Actor, version: int) -> Agreement:
     """The provider's approver agrees to the terms on the table; the agreement is in force with this act.
     Errors: OtherTerms, SameHand, Invalid."""
     _step(session, negotiation, "agree", by=by, version=version, data={"terms_hash": to_hash})

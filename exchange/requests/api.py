@@ -92,7 +92,9 @@ def list_requests(
     session: DbSession, actor: Annotated[Actor, permitted("request.list")], chosen: Annotated[Chosen, Query()]
 ) -> Page[RequestSummary]:
     """The requests of one's own agency, newest first."""
-    rows = service.list_requests(session, by=actor, state=chosen.state, before=chosen.before, limit=chosen.fetch)
+    rows = service.list_requests(
+        session, by=actor, state=chosen.state, before=chosen.before, limit=chosen.fetch
+    )
     return page(rows, chosen.limit, _summaries)
 
 
@@ -102,7 +104,10 @@ def _summaries(rows: Sequence[ShareRequest]) -> list[RequestSummary]:
 
 @router.post("", operation_id="request.draft", status_code=201)
 def draft_request(
-    body: NewRequest, session: DbSession, actor: Annotated[Actor, permitted("request.draft")], response: Response
+    body: NewRequest,
+    session: DbSession,
+    actor: Annotated[Actor, permitted("request.draft")],
+    response: Response,
 ) -> RequestOut:
     """拟定: write a request for the approver to file."""
     request = service.draft_request(session, title=body.title, terms=body.terms, by=actor)
@@ -127,7 +132,9 @@ def amend_request(
     asked: Annotated[Asked[ShareRequest], _asked("amend")], body: NewRequest, version: ExpectedVersion
 ) -> RequestOut:
     """修改: rewrite a draft."""
-    service.amend_request(asked.session, asked.case, title=body.title, terms=body.terms, by=asked.by, version=version)
+    service.amend_request(
+        asked.session, asked.case, title=body.title, terms=body.terms, by=asked.by, version=version
+    )
     return represent(asked)
 
 

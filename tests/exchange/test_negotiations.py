@@ -46,7 +46,10 @@ def test_counter_offer_to_agreement_in_force(world: World) -> None:
     assert agreement["origin"] == "negotiated"
     assert agreement["terms"]["retention_days"] == 90
     assert agreement["terms_hash"] == case["terms"]["terms_hash"]
-    assert {c["party"]: c["kind"] for c in agreement["consents"]} == {"requester": "approver", "provider": "approver"}
+    assert {c["party"]: c["kind"] for c in agreement["consents"]} == {
+        "requester": "approver",
+        "provider": "approver",
+    }
     assert [d["duty"] for d in agreement["deadlines"]] == ["agreement.supply"]
     assert world.events("negotiation", case["id"]) == [
         "file", "draft_terms", "offer", "draft_terms", "counter_offer", "agree", "verify", "finalize",
@@ -152,8 +155,12 @@ class TestConsent:
         both = world.town.headers("civil", CLERK, APPROVER)
         path = f"/api/v1/negotiations/{case['id']}"
         body = {"terms": terms(resource, items=("name",))}
-        drafted = world.client.post(f"{path}/draft_terms", json=body, headers={**both, "if-match": '"1"'}).json()
-        refused = world.client.post(f"{path}/offer", json=to(drafted["draft"]), headers={**both, "if-match": '"2"'})
+        drafted = world.client.post(
+            f"{path}/draft_terms", json=body, headers={**both, "if-match": '"1"'}
+        ).json()
+        refused = world.client.post(
+            f"{path}/offer", json=to(drafted["draft"]), headers={**both, "if-match": '"2"'}
+        )
         assert (refused.status_code, slug(refused.json())) == (403, "same-hand")
         offered = world.act(drafted, "offer", "civil", APPROVER, to(drafted["draft"]))
         assert offered["state"] == "OFFERED"
@@ -250,7 +257,9 @@ class TestClocks:
 
     def test_missing_material_stops_the_clock_once(self, world: World) -> None:
         case = world.filed(world.publish())
-        with world.at(datetime.fromisoformat("2026-09-21T09:00:00+08:00")):  # 1 of 10 WD used on make-up Sunday…
+        with world.at(
+            datetime.fromisoformat("2026-09-21T09:00:00+08:00")
+        ):  # 1 of 10 WD used on make-up Sunday…
             case = world.act(case, "ask_material", "civil", CLERK, {"reason": "请补充法律依据全文"})
             assert case["deadlines"][0]["paused"]
         assert world.sweep_at(datetime.fromisoformat("2026-12-01T00:00:00+08:00")) == 0
@@ -297,7 +306,9 @@ class TestRefusal:
         case = world.filed(world.publish())
         grounds = world.call("GET", "/negotiations/grounds", "civil", APPROVER)
         assert {"exceeds_need", "data_absent", "not_shared_by_law"} <= {g["code"] for g in grounds}
-        problem = world.act(case, "refuse", "civil", APPROVER, {"ground": "because", "reason": "不"}, expect=422)
+        problem = world.act(
+            case, "refuse", "civil", APPROVER, {"ground": "because", "reason": "不"}, expect=422
+        )
         assert problem["errors"][0]["field"] == "/ground"
         world.act(case, "refuse", "civil", APPROVER, {"ground": "data_absent"}, expect=422)
         assert world.read("negotiations", case["id"], "civil")["state"] == "REQUESTED"
@@ -376,7 +387,8 @@ def test_transfer_to_the_agency_that_holds_the_data(world: World) -> None:
     body = {"to_agency_id": str(world.town.id("market")), "reason": "职责划转"}
     world.act(case, "transfer", "civil", CLERK, body, expect=422)
     world.session.execute(
-        text("UPDATE resource SET agency_id = :a WHERE id = :r"), {"a": world.town.id("market"), "r": resource}
+        text("UPDATE resource SET agency_id = :a WHERE id = :r"),
+        {"a": world.town.id("market"), "r": resource},
     )
     world.act(case, "transfer", "civil", CLERK, body)
     world.read("negotiations", case["id"], "civil", expect=404)
@@ -384,7 +396,9 @@ def test_transfer_to_the_agency_that_holds_the_data(world: World) -> None:
     assert (moved["state"], moved["provider"]["id"]) == ("REQUESTED", str(world.town.id("market")))
 
 
-@pytest.mark.parametrize("target", sorted(set(NEGOTIATION.states) - {"REQUESTED", "OFFERED", "AGREED", "TERMINATED"}))
+@pytest.mark.parametrize(
+    "target", sorted(set(NEGOTIATION.states) - {"REQUESTED", "OFFERED", "AGREED", "TERMINATED"})
+)
 def test_the_database_refuses_moves_the_table_does_not_hold(world: World, target: str) -> None:
     case = world.filed(world.publish())
     statement = text("UPDATE negotiation SET state = :s WHERE id = :id")

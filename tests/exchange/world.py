@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ START = datetime.fromisoformat("2026-09-18T09:00:00+08:00")
 CONSEQUENCES = {**OF_AGREEMENTS, **OF_DISPUTES, **OF_NEGOTIATIONS}
 Json = dict[str, Any]
 
-ITEMS = [
+ITEMS: list[dict[str, Any]] = [
     {"name": "姓名", "code": "name", "data_type": "C"},
     {"name": "公民身份号码", "code": "id_number", "data_type": "C", "is_key": True},
     {"name": "登记日期", "code": "registered_on", "data_type": "D"},
@@ -40,8 +40,16 @@ ITEMS = [
 class World:
     """`requester` asks `provider`; both have a clerk and an approver. Acts are sent over HTTP by role."""
 
-    def __init__(self, session: Session, town: Town, client: TestClient) -> None:
+    def __init__(
+        self,
+        session: Session,
+        town: Town,
+        client: TestClient,
+        *,
+        hand_over: Callable[[], None] | None = None,  # makes what the session wrote known to the service
+    ) -> None:
         self.session, self.town, self.client = session, town, client
+        self._hand_over = hand_over or session.flush
         self._headers: dict[tuple[Any, ...], dict[str, str]] = {}
         self._made = 0
 
@@ -70,7 +78,9 @@ class World:
         clerk = self.town.actor(agency, Role.CLERK)
         row = resources.create_draft(self.session, agency_id=self.town.id(agency), record=record, by=clerk)
         approver = self.town.actor(agency, Role.APPROVER)
-        statement = FilingStatement(secrecy_review="保密审查〔2026〕1号", personal_information_assessment="评估1号")
+        statement = FilingStatement(
+            secrecy_review="保密审查〔2026〕1号", personal_information_assessment="评估1号"
+        )
         resources.file(self.session, row, statement=statement, expected_version=row.version, by=approver)
         reviewer = self.town.actor(authority, Role.CATALOG_ADMINISTRATOR)
         resources.publish(self.session, row, expected_version=row.version, by=reviewer)
@@ -103,6 +113,7 @@ class World:
         headers = {**self.headers(agency, role, number), "accept-language": language}
         if version is not None:
             headers["if-match"] = f'"{version}"'
+        self._hand_over()
         answer = self.client.request(method, f"/api/v1{path}", headers=headers, json=body)
         assert answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
         self.session.expire_all()
@@ -189,7 +200,7 @@ class World:
         return fired
 
     @contextmanager
-    def at(self, moment: datetime):  # type: ignore[no-untyped-def]
+    def at(self, moment: datetime) -> Iterator[None]:
         """The clock stands at `moment`; people sign in afresh."""
         with clock.frozen(moment):
             self._headers.clear()
@@ -198,7 +209,10 @@ class World:
 
 
 def terms(
-    *resources: UUID, items: tuple[str, ...] = ("name", "registered_on"), scope: str | None = None, **changes: Any
+    *resources: UUID,
+    items: tuple[str, ...] = ("name", "registered_on"),
+    scope: str | None = None,
+    **changes: Any,
 ) -> Json:
     """Terms as a clerk would send them."""
     return {
