@@ -16,13 +16,15 @@ class Settings:
     """What a process needs to know of its surroundings.
 
     `database_url` is a libpq URL. `public_url` is how others reach the service: issuer of tokens and
-    name of the ledger. `gateway_url` is where requesters find the central gateway.
+    name of the ledger. `gateway_url` is where requesters find the central gateway. `private_sources` lets
+    providers register data in private networks and on this machine, where a government extranet has it.
     """
 
     data: Path
     database_url: str
     public_url: str
     gateway_url: str | None = None
+    private_sources: bool = True
 
     @property
     def keys(self) -> Path:

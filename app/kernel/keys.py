@@ -1,4 +1,4 @@
-"""The service's own keys, from files of mode 0600 in one folder: token signing, ledger, sealing.
+"""The service's own keys, from files of mode 0600 in one folder: token signing, ledger, sealing, masks.
 
 Owns loading and first creation. Keys never stand in the database, in settings or in logs.
 """
@@ -25,7 +25,8 @@ class ServiceKeys:
 
     token: OKPKey  # signs access tokens and grants
     ledger: Signer  # signs checkpoints
-    seal: Fernet  # encrypts provider credentials and mask keys at rest
+    seal: Fernet  # encrypts provider credentials at rest
+    mask: bytes  # each agreement's mask key is derived from it; changed, hashes handed out no longer match
 
 
 def load_keys(folder: Path, origin: str) -> ServiceKeys:
@@ -41,6 +42,7 @@ def load_keys(folder: Path, origin: str) -> ServiceKeys:
             Ed25519PrivateKey.from_private_bytes(_once(folder / "ledger.key", lambda: os.urandom(32))),
         ),
         seal=Fernet(_once(folder / "seal.key", Fernet.generate_key)),
+        mask=_once(folder / "mask.key", lambda: os.urandom(32)),
     )
 
 

@@ -1,0 +1,289 @@
+"""REST of delivery: providers' sources, grants, the gateways' control channel, receipts and use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from app.identity.permissions import permit, permitted
+from app.kernel.actor import Actor, Role, Scope
+from app.kernel.db import DbSession
+from app.kernel.errors import Fault, Invalid, MalformedBody, Unavailable
+from app.kernel.text import Text
+from app.kernel.wire import Page, ShortText, Wire
+from catalog.resources.models import Resource
+from exchange.agreements.models import Agreement
+from exchange.agreements.service import find_agreement
+from exchange.delivery import gateways, grants, providers, receipts
+from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
+from exchange.delivery.protocol import Acknowledgement, ReceiptBatch, Result
+from exchange.parties import names_of
+from exchange.terms import Code, Quota
+from exchange.wire import AgencyRef, Asked, Paging, guarded, page
+
+router = APIRouter(prefix="/api/v1", tags=["delivery"])
+
+permit("source.connect", "source.read", roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR), scope=Scope.CLERK)
+permit("grant.issue", roles=(), scope=Scope.PULL)
+permit("grant.revoke", roles=(Role.APPROVER, Role.MEDIATOR, Role.SECURITY_ADMINISTRATOR), scope=Scope.PULL)
+permit("gateway.state", "gateway.receipts", roles=(), scope=Scope.GATEWAY)
+permit(
+    "receipt.list",
+    "receipt.read",
+    "agreement.use",
+    roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
+    scope=Scope.PULL,
+)
+
+# --- Providers' sources
+
+
+class SourceOut(Wire):
+    """Where a resource's records are. Credentials are never told, only whether there are any."""
+
+    resource_id: UUID
+    connection: providers.Connection
+    has_credentials: bool
+    version: int
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, source: ProviderSource) -> SourceOut:
+        return cls(
+            resource_id=source.resource_id, connection=providers.connection_of(source),
+            has_credentials=source.credentials is not None, version=source.version, updated_at=source.updated_at,
+        )  # fmt: skip
+
+
+@router.put("/resources/{id}/source", operation_id="source.connect")
+def connect_source(
+    asked: Annotated[Asked[Resource], guarded("source.connect", providers.find_own_resource)],
+    body: providers.Registration,
+    request: Request,
+) -> SourceOut:
+    """接入数据源: register where one's own resource is fetched from; replaces what was registered, whole."""
+    source = providers.connect_source(
+        asked.session, asked.case, body, seal=request.app.state.keys.seal,
+        private=request.app.state.settings.private_sources, by=asked.by,
+    )  # fmt: skip
+    return SourceOut.of(source)
+
+
+@router.get("/resources/{id}/source", operation_id="source.read")
+def read_source(
+    asked: Annotated[Asked[Resource], guarded("source.read", providers.find_own_resource)],
+) -> SourceOut:
+    """The source of one's own resource, without its credentials."""
+    return SourceOut.of(providers.source_of(asked.session, asked.case))
+
+
+# --- Grants
+
+
+class GrantWanted(Wire):
+    """For which agreement and agreed purpose; `items` narrow what the agreement covers."""
+
+    agreement_id: UUID
+    purpose: ShortText
+    items: Annotated[tuple[Code, ...], Field(min_length=1, max_length=100)] | None = None
+
+
+class DataAddressOut(Wire):
+    """A resource's data URL, ready to be called with the grant, and the items its records carry."""
+
+    resource_id: UUID
+    url: str
+    items: list[str]
+
+
+class GrantOut(Wire):
+    """A grant. `token` goes into the Authorization header of each data call; it is told this once."""
+
+    id: UUID
+    token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - of RFC 6750
+    agreement_id: UUID
+    purpose: str
+    expires_at: datetime
+    gateway: str
+    resources: list[DataAddressOut]
+
+
+class RevokedOut(Wire):
+    """A grant that gateways refuse from their next word from the centre on."""
+
+    id: UUID
+    agreement_id: UUID
+    revoked_at: datetime
+
+
+@router.post("/grants", operation_id="grant.issue", status_code=201)
+def issue_grant(
+    body: GrantWanted, session: DbSession, actor: Annotated[Actor, permitted("grant.issue")], request: Request
+) -> GrantOut:
+    """申请授权凭证: a client of the requester asks to fetch data under an agreement, for one purpose."""
+    gateway_url = request.app.state.settings.gateway_url
+    if gateway_url is None:
+        raise Unavailable(Text("平台尚未配置数据网关。", "No gateway is configured."))
+    granted = grants.issue_grant(
+        session, request.app.state.tokens, agreement_id=body.agreement_id, purpose=body.purpose, items=body.items,
+        gateway_url=gateway_url, by=actor,
+    )  # fmt: skip
+    return GrantOut(
+        id=granted.id, token=granted.token, agreement_id=granted.agreement_id, purpose=granted.purpose,
+        expires_at=granted.expires_at, gateway=gateway_url,
+        resources=[DataAddressOut(**asdict(address)) for address in granted.resources],
+    )  # fmt: skip
+
+
+@router.post("/grants/{id}/revoke", operation_id="grant.revoke")
+def revoke_grant(
+    asked: Annotated[Asked[GrantIssued], guarded("grant.revoke", grants.find_grant)],
+) -> RevokedOut:
+    """撤销授权凭证: end a grant before it expires."""
+    grants.revoke_grant(asked.session, asked.case, by=asked.by)
+    assert asked.case.revoked_at is not None
+    return RevokedOut(
+        id=asked.case.id, agreement_id=asked.case.agreement_id, revoked_at=asked.case.revoked_at
+    )
+
+
+# --- The gateways' control channel: shapes are `exchange.delivery.protocol`'s
+
+
+@router.get("/gateway/state", operation_id="gateway.state", response_class=Response)
+def gateway_state(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("gateway.state")],
+    request: Request,
+    since: Annotated[int | None, Query(description="网关已有的版本 / the version the gateway has")] = None,
+) -> Response:
+    """The agreements that this gateway serves; 304 where they are still those of version `since`."""
+    state = gateways.read_state(session, actor, request.app.state.keys, since=since)
+    if state is None:
+        return Response(status_code=304)
+    return Response(msgspec.json.encode(state), media_type="application/json")
+
+
+async def _batch(request: Request) -> ReceiptBatch:
+    body = await request.body()
+    try:
+        return msgspec.json.decode(body, type=ReceiptBatch)
+    except msgspec.ValidationError as error:
+        message = Text("不是一批回执：{e}", "not a batch of receipts: {e}").with_(e=error)
+        raise Invalid(faults=[Fault("/receipts", message)]) from None
+    except msgspec.DecodeError:
+        raise MalformedBody() from None
+
+
+@router.post("/gateway/receipts", operation_id="gateway.receipts", response_class=Response)
+def take_receipts(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("gateway.receipts")],
+    batch: Annotated[ReceiptBatch, Depends(_batch)],
+) -> Response:
+    """Receipts in; the ids in the answer are committed before it is sent."""
+    taken = receipts.take_receipts(session, batch.receipts, by=actor)
+    return Response(msgspec.json.encode(Acknowledgement(acknowledged=taken)), media_type="application/json")
+
+
+# --- Receipts and use
+
+
+class ReceiptOut(Wire):
+    """回执: one call and its outcome; `id` finds its entry in the ledger. `resource_id` and `items` are as
+    the caller wrote them. Rows of an interrupted call are the most that can have left."""
+
+    id: UUID
+    at: datetime
+    received_at: datetime
+    agreement_id: UUID
+    agreement_hash: str
+    resource_id: str
+    client_id: UUID
+    agency: AgencyRef
+    grant_id: UUID
+    gateway_id: UUID
+    purpose: str
+    method: str
+    items: list[str]
+    result: Result
+    status: int
+    problem: str | None
+    rows: int
+    bytes: int
+    sha256: str | None
+    duration_ms: float
+
+
+class ChosenReceipts(Paging):
+    """Whose receipts, and which."""
+
+    agreement_id: UUID
+    result: Result | None = None
+
+
+class UseOut(Wire):
+    """Calls that were admitted, rows and bytes that left with them, and calls that were refused."""
+
+    calls: int
+    rows: int
+    bytes: int
+    refused: int
+
+
+class AgreementUse(Wire):
+    """How an agreement has been used beside what it allows, as far as receipts have arrived."""
+
+    agreement_id: UUID
+    quota: Quota
+    total: UseOut
+    day: date
+    today: UseOut
+    by_purpose: dict[str, UseOut]
+    last_at: datetime | None
+
+
+@router.get("/receipts", operation_id="receipt.list")
+def list_receipts(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("receipt.list")],
+    chosen: Annotated[ChosenReceipts, Query()],
+) -> Page[ReceiptOut]:
+    """The receipts of an agreement, newest first; for both sides, the authority and its audit."""
+    agreement = find_agreement(session, chosen.agreement_id, by=actor)
+    rows = receipts.list_receipts(
+        session, agreement, result=chosen.result, before=chosen.before, limit=chosen.fetch
+    )
+    agency = AgencyRef.of(agreement.requester_id, names_of(session, {agreement.requester_id}))
+    return page(rows, chosen.limit, lambda shown: [_receipt_out(row, agency) for row in shown])
+
+
+@router.get("/receipts/{id}", operation_id="receipt.read")
+def read_receipt(
+    asked: Annotated[Asked[ReceiptRow], guarded("receipt.read", receipts.find_receipt)],
+) -> ReceiptOut:
+    """One receipt."""
+    names = names_of(asked.session, {asked.case.agency_id})
+    return _receipt_out(asked.case, AgencyRef.of(asked.case.agency_id, names))
+
+
+def _receipt_out(row: ReceiptRow, agency: AgencyRef) -> ReceiptOut:
+    own = {name: getattr(row, name) for name in ReceiptOut.model_fields.keys() - {"agency", "received_at"}}
+    return ReceiptOut(agency=agency, received_at=row.created_at, **own)
+
+
+@router.get("/agreements/{id}/use", operation_id="agreement.use")
+def use_of_agreement(
+    asked: Annotated[Asked[Agreement], guarded("agreement.use", find_agreement)],
+) -> AgreementUse:
+    """用量: calls and rows in all, today, and by purpose."""
+    use = receipts.use_of(asked.session, asked.case)
+    body: dict[str, Any] = asdict(use)
+    return AgreementUse(agreement_id=asked.case.id, quota=asked.case.typed.quota, **body)

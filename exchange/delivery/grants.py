@@ -1,0 +1,187 @@
+"""Grants (授权凭证): short-lived, for one client, one agreement and one purpose.
+
+Owns their issue and revocation. A grant decides nothing new: the agreement did, and the gateway tests it
+anew on every call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from app.identity.models import Client
+from app.identity.tokens import TokenIssuer
+from app.kernel.actor import Actor, ActorKind
+from app.kernel.calendar import BEIJING, legal_date
+from app.kernel.clock import new_id, now
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, WrongMoment
+from app.kernel.text import Text
+from exchange.agreements.models import Agreement
+from exchange.agreements.states import AGREEMENT, IN_FORCE
+from exchange.delivery.admission import SERVED
+from exchange.delivery.models import GrantIssued
+from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Grant
+from exchange.parties import visible_to
+from exchange.terms import METHOD_NAMES, Terms
+
+GRANT_LIFETIME = timedelta(minutes=5)
+DATA_PATH = "/v1/data/{agreement}/{resource}"  # at a gateway
+
+
+class NoGrantNow(WrongMoment):
+    """The agreement is theirs, but nothing may be fetched under it now; `basis` and `reason` say why."""
+
+    slug = "no-grant-now"
+    title = Text("目前不能签发授权凭证", "No grant can be issued now")
+
+
+@dataclass(frozen=True, slots=True)
+class DataAddress:
+    """Where the records of one resource are fetched with a grant, and which items they carry."""
+
+    resource_id: UUID
+    url: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A grant as its client gets it; the token is told this once."""
+
+    id: UUID
+    token: str
+    agreement_id: UUID
+    purpose: str
+    expires_at: datetime
+    resources: list[DataAddress]
+
+
+def issue_grant(
+    session: Session,
+    issuer: TokenIssuer,
+    *,
+    agreement_id: UUID,
+    purpose: str,
+    items: tuple[str, ...] | None,
+    gateway_url: str,
+    by: Actor,
+) -> Granted:
+    """Let the client `by` fetch under an agreement of its agency for at most five minutes.
+
+    `items` narrow what the agreement covers. Errors: NotFound, NoGrantNow, Invalid.
+    """
+    agreement = _requested_by(session, agreement_id, by)
+    terms = agreement.typed
+    moment = now()
+    _require_in_force(agreement, terms, moment)
+    _require_agreed(terms, purpose, items)
+    assert by.id is not None
+    last_use = datetime.combine(agreement.valid_until + timedelta(days=1), time(), BEIJING)
+    issued_at = moment.replace(microsecond=0)
+    row = GrantIssued(
+        id=new_id(), created_at=moment, agreement_id=agreement.id, client_id=by.id, purpose=purpose,
+        items=None if items is None else list(items), expires_at=min(issued_at + GRANT_LIFETIME, last_use),
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    claims = Grant(
+        iss=issuer.issuer, aud=GRANT_AUDIENCE, sub=str(by.id), agency=str(by.agency_id), jti=str(row.id),
+        iat=int(issued_at.timestamp()), exp=int(row.expires_at.timestamp()), agreement=str(agreement.id),
+        agreement_hash=agreement.terms_hash, purpose=purpose, method=terms.method, items=items,
+    )  # fmt: skip
+    token = issuer.sign(msgspec.to_builtins(claims), typ=GRANT_TYPE)
+    addresses = _addresses(gateway_url, agreement, terms, purpose, items)
+    return Granted(row.id, token, agreement.id, purpose, row.expires_at, addresses)
+
+
+def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:
+    if by.kind is not ActorKind.CLIENT or by.agency_id is None:
+        raise NotPermitted(Text("授权凭证只签发给应用系统。", "Grants are issued to clients only."))
+    own = select(Agreement).where(Agreement.id == agreement_id, Agreement.requester_id == by.agency_id)
+    agreement = session.scalar(own)
+    if agreement is None:
+        raise NotFound()
+    return agreement
+
+
+def _require_in_force(agreement: Agreement, terms: Terms, moment: datetime) -> None:
+    if agreement.state != IN_FORCE:
+        basis = next(row.basis for row in AGREEMENT.rows if row.target == agreement.state)
+        state = AGREEMENT.states[agreement.state]
+        detail = Text("共享协议已{state}。", "The agreement is {state}.").with_(state=state)
+        raise NoGrantNow(detail, basis=basis, state=agreement.state, reason=agreement.reason)
+    if not agreement.valid_from <= legal_date(moment) <= agreement.valid_until:
+        detail = Text("协议有效期为 {a} 至 {b}。", "The agreement is valid from {a} to {b}.")
+        detail = detail.with_(a=agreement.valid_from, b=agreement.valid_until)
+        raise NoGrantNow(detail, basis="809-20", state=agreement.state)
+    if terms.method not in SERVED:
+        method = METHOD_NAMES[terms.method]
+        detail = Text(
+            "协议约定的共享方式是{method}，不凭授权凭证取数。",
+            "The agreed method is {method}, which needs no grant.",
+        )
+        raise NoGrantNow(detail.with_(method=method), basis="809-20", state=agreement.state)
+
+
+def _require_agreed(terms: Terms, purpose: str, items: tuple[str, ...] | None) -> None:
+    faults = []
+    if purpose not in {agreed.code for agreed in terms.purposes}:
+        codes = "、".join(agreed.code for agreed in terms.purposes)
+        rule = Text("约定的用途：{codes}", "agreed purposes: {codes}").with_(codes=codes)
+        faults.append(Fault("/purpose", Text("用途不在约定之内", "not an agreed purpose"), rule))
+    agreed_items = {item.code for part in terms.resources for item in part.items}
+    faults += [
+        Fault(f"/items/{position}", Text("信息项不在约定之内", "not an agreed item"))
+        for position, code in enumerate(items or ())
+        if code not in agreed_items
+    ]
+    if faults:
+        raise Invalid(faults=faults, basis="809-20")
+
+
+def _addresses(
+    gateway_url: str, agreement: Agreement, terms: Terms, purpose: str, items: tuple[str, ...] | None
+) -> list[DataAddress]:
+    """An address that works as it stands for each resource that the grant reaches."""
+    addresses = []
+    for part in terms.resources:
+        carried = tuple(item.code for item in part.items if items is None or item.code in items)
+        if not carried:
+            continue
+        query = {"purpose": purpose} | ({} if items is None else {"items": ",".join(carried)})
+        path = DATA_PATH.format(agreement=agreement.id, resource=part.resource_id)
+        addresses.append(
+            DataAddress(part.resource_id, f"{gateway_url.rstrip('/')}{path}?{urlencode(query)}", carried)
+        )
+    return addresses
+
+
+def find_grant(session: Session, grant_id: UUID, /, *, by: Actor) -> GrantIssued:
+    """The grant, if the actor may know of its agreement. Errors: NotFound."""
+    query = select(GrantIssued).join(Agreement, Agreement.id == GrantIssued.agreement_id)
+    grant = session.scalar(query.where(GrantIssued.id == grant_id, visible_to(by, Agreement)))
+    if grant is None:
+        raise NotFound()
+    return grant
+
+
+def revoke_grant(session: Session, grant: GrantIssued, *, by: Actor) -> None:
+    """Let gateways refuse the grant from their next word from the centre on. Safe to call again."""
+    if by.id is None:
+        raise NotPermitted()
+    session.refresh(grant, with_for_update=True)
+    if grant.revoked_at is None:
+        grant.revoked_at, grant.revoked_by = now(), by.id
+        session.flush()
+
+
+def is_called_back() -> ColumnElement[bool]:
+    """The condition on `GrantIssued` joined to `Client` under which gateways must refuse a grant that has
+    not expired: it was revoked, or its client was suspended."""
+    return (GrantIssued.expires_at > now()) & or_(GrantIssued.revoked_at.is_not(None), ~Client.active)

@@ -1,0 +1,110 @@
+"""Tables of delivery at the centre: where providers' data is, the grants issued, the receipts received."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.clock import now
+from app.kernel.db import Base, Identified
+
+
+class ProviderSource(Base):
+    """数据源: where a gateway finds a resource's records. `options` hold no secret; the credentials are
+    sealed with the service's own key and never told to people."""
+
+    __tablename__ = "provider_source"
+
+    resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"), primary_key=True)
+    kind: Mapped[str]  # http | table
+    options: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    credentials: Mapped[bytes | None] = mapped_column(LargeBinary)
+    version: Mapped[int]
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    updated_by: Mapped[UUID]  # a person, or a client that acts as clerk
+
+    __table_args__ = (CheckConstraint("kind IN ('http', 'table')", name="kind"),)
+
+
+class GrantIssued(Base, Identified):
+    """A grant (授权凭证) that was issued; `id` is its `jti`. The token itself is not kept."""
+
+    __tablename__ = "grant_issued"
+
+    agreement_id: Mapped[UUID] = mapped_column(ForeignKey("agreement.id"), index=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("client.id"), index=True)
+    purpose: Mapped[str]
+    items: Mapped[list[str] | None] = mapped_column(ARRAY(String))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[UUID | None]
+
+    __table_args__ = (CheckConstraint("(revoked_at IS NULL) = (revoked_by IS NULL)", name="revoked"),)
+
+
+class ReceiptRow(Base, Identified):
+    """回执: one call at a gateway and how it ended. Rows are never changed (trigger); `id` is the call's,
+    `created_at` when the centre received it.
+
+    `resource_id` and `items` are as the caller wrote them. Of an interrupted call `rows` are those it
+    had reserved: the most that can have left.
+    """
+
+    __tablename__ = "receipt"
+
+    gateway_id: Mapped[UUID] = mapped_column(ForeignKey("client.id"))
+    at: Mapped[datetime]
+    day: Mapped[date]  # of the quota
+    agreement_id: Mapped[UUID] = mapped_column(ForeignKey("agreement.id"))
+    agreement_hash: Mapped[str]
+    resource_id: Mapped[str]
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("client.id"))
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))
+    grant_id: Mapped[UUID] = mapped_column(ForeignKey("grant_issued.id"))
+    purpose: Mapped[str]
+    method: Mapped[str]
+    items: Mapped[list[str]] = mapped_column(ARRAY(String))
+    rows_reserved: Mapped[int] = mapped_column(BigInteger)
+    result: Mapped[str]
+    status: Mapped[int]
+    problem: Mapped[str | None]
+    rows: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str | None]
+    duration_ms: Mapped[float]
+
+    __table_args__ = (
+        CheckConstraint("result IN ('delivered', 'refused', 'failed', 'interrupted')", name="result"),
+        Index("ix_receipt_agreement_id", "agreement_id", "id"),
+        Index("ix_receipt_day", "agreement_id", "day"),
+    )
+
+    def content(self) -> dict[str, Any]:
+        """What the ledger entry's hash is taken of, and what makes two receipts of one id the same."""
+        return {
+            "id": str(self.id),
+            "gateway": str(self.gateway_id),
+            "at": self.at.isoformat(),
+            "day": self.day.isoformat(),
+            "agreement": [str(self.agreement_id), self.agreement_hash],
+            "resource": self.resource_id,
+            "client": str(self.client_id),
+            "agency": str(self.agency_id),
+            "grant": str(self.grant_id),
+            "purpose": self.purpose,
+            "method": self.method,
+            "items": list(self.items),
+            "rows_reserved": self.rows_reserved,
+            "result": self.result,
+            "status": self.status,
+            "problem": self.problem,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "duration_ms": self.duration_ms,
+        }

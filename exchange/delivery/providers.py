@@ -1,0 +1,242 @@
+"""Providers' data sources (数据源): where a gateway finds a resource's records, and with which credentials.
+
+Owns registration and sealing. Refuses addresses that no provider's data can be at; credentials are given
+to gateways alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from cryptography.fernet import Fernet
+from psycopg.conninfo import make_conninfo
+from pydantic import Field, StringConstraints
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.kernel import history, ledger
+from app.kernel.actor import Actor
+from app.kernel.clock import now
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
+from app.kernel.text import Text
+from app.kernel.wire import Wire
+from catalog.resources.models import Resource
+from exchange.delivery import protocol
+from exchange.delivery.models import ProviderSource
+
+Word = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00]*$")
+]
+ByItem = Annotated[dict[Word, Word], Field(max_length=500)]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[\x20-\x7e]*$")]
+Seconds = Annotated[float, Field(gt=0, le=300)]
+
+# What the connection itself decides: a registered header must not.
+_FRAMING = {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
+
+
+class HttpConnection(Wire):
+    """A provider's HTTP API that answers GET with JSON records; fields as `protocol.HttpSource`."""
+
+    kind: Literal["http"] = "http"
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]
+    records_path: Word | None = None
+    page_parameter: Word | None = None
+    size_parameter: Word | None = None
+    page_size: Annotated[int, Field(ge=1, le=100_000)] = 200
+    first_page: Annotated[int, Field(ge=0, le=1)] = 1
+    parameters: ByItem = Field(default_factory=dict)
+    timeout_s: Seconds = 20.0
+
+    def faults(self, *, private: bool) -> list[Fault]:
+        """What is wrong with the address."""
+        parts = urlsplit(self.url)
+        rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
+        try:
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
+            return [Fault("/url", Text("不是可用的数据接口地址", "not a usable address of an API"), rule)]
+        return _address_faults("/url", host, private=private)
+
+
+class HttpRegistration(HttpConnection):
+    """The API with the headers that authenticate the platform to it."""
+
+    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=20)] = Field(default_factory=dict)
+
+    def faults(self, *, private: bool) -> list[Fault]:
+        framing = Text("该请求头由连接决定，不可登记", "this header is the connection's own")
+        reserved = [Fault(f"/headers/{name}", framing) for name in self.headers if name.lower() in _FRAMING]
+        return super().faults(private=private) + reserved
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        return {"headers": self.headers} if self.headers else {}
+
+
+class TableConnection(Wire):
+    """A PostgreSQL table or view; fields as `protocol.TableSource`. The parts of its address stand singly,
+    so that no connection option can be slipped in. `host` may be the folder of a local server's socket."""
+
+    kind: Literal["table"] = "table"
+    host: Word
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    database: Word
+    user: Word
+    sslmode: Literal["prefer", "require", "verify-full"] = "prefer"
+    table: Word
+    key: Annotated[tuple[Word, ...], Field(min_length=1, max_length=20)]
+    columns: ByItem = Field(default_factory=dict)
+    timeout_s: Seconds = 20.0
+
+    def faults(self, *, private: bool) -> list[Fault]:
+        """What is wrong with the address."""
+        if self.host.startswith("/"):
+            return [] if private else [Fault("/host", _PRIVATE)]
+        return _address_faults("/host", self.host, private=private)
+
+
+class TableRegistration(TableConnection):
+    """The table with the password of its user."""
+
+    password: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] | None = None
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        return {} if self.password is None else {"password": self.password}
+
+
+Connection = Annotated[HttpConnection | TableConnection, Field(discriminator="kind")]
+Registration = Annotated[HttpRegistration | TableRegistration, Field(discriminator="kind")]
+
+_PRIVATE = Text(
+    "本平台不允许私有网络和本机地址", "addresses in private networks and on this machine are not allowed here"
+)
+_NOBODY = Text("该地址不可能是提供方的数据源", "no provider's data can be at this address")
+_RULE = Text("主机名或标准写法的 IP 地址", "a host name, or an IP address as it is usually written")
+_METADATA_NAMES = {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA = {
+    ipaddress.ip_address(a) for a in ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254")
+}
+
+
+def _address_faults(field: str, host: str, *, private: bool) -> list[Fault]:
+    """Judge a host as it is written; what a name resolves to is the gateway's to see.
+
+    Link-local, metadata, multicast and unspecified addresses are refused everywhere.
+    """
+    name = host.lower().rstrip(".")
+    try:
+        address = _as_routed(ipaddress.ip_address(name))
+    except ValueError:
+        # Resolvers also read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses, and URLs may hide one in %31.
+        numeric = re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*", name)
+        if numeric or name in _METADATA_NAMES or not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+            return [Fault(field, _NOBODY, _RULE)]
+        local = name == "localhost" or name.endswith(".localhost")
+        return [Fault(field, _PRIVATE)] if local and not private else []
+    if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return [Fault(field, _NOBODY, _RULE)]
+    return [] if private or address.is_global else [Fault(field, _PRIVATE)]
+
+
+def _as_routed(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one carries (mapped, 6to4, NAT64), else itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def find_own_resource(session: Session, resource_id: UUID, /, *, by: Actor) -> Resource:
+    """The resource, if it is the actor's agency's: nobody else knows where its data is. Errors: NotFound."""
+    own = Resource.agency_id == by.agency_id if by.agency_id else Resource.id.is_(None)
+    resource = session.scalar(select(Resource).where(Resource.id == resource_id, own))
+    if resource is None:
+        raise NotFound()
+    return resource
+
+
+def source_of(session: Session, resource: Resource) -> ProviderSource:
+    """The source registered for a resource. Errors: NotFound."""
+    source = session.get(ProviderSource, resource.id)
+    if source is None:
+        raise NotFound(Text("该资源尚未接入数据源。", "No source is connected for this resource."))
+    return source
+
+
+def connect_source(
+    session: Session,
+    resource: Resource,
+    registration: HttpRegistration | TableRegistration,
+    *,
+    seal: Fernet,
+    private: bool,
+    by: Actor,
+) -> ProviderSource:
+    """Register where the resource's records are, replacing what was registered, credentials included:
+    kept ones could be sent to an address they were not meant for.
+
+    `private` allows addresses in private networks and on this machine. Errors: Invalid, NotPermitted.
+    """
+    if by.id is None:
+        raise NotPermitted()
+    if faults := registration.faults(private=private):
+        raise Invalid(faults=faults)
+    secrets = registration.credentials
+    options = registration.model_dump(mode="json", exclude={"headers", "password"})
+    source = session.get(ProviderSource, resource.id, with_for_update=True)
+    if source is None:
+        source = ProviderSource(resource_id=resource.id, version=0)
+        session.add(source)
+    source.kind, source.options = registration.kind, options
+    source.credentials = seal.encrypt(json.dumps(secrets).encode()) if secrets else None
+    source.version, source.updated_at, source.updated_by = source.version + 1, now(), by.id
+    session.flush()
+    history.record(
+        session, kind="source", subject_id=resource.id, act="connect", by=by, party="owner",
+        data={
+            "kind": source.kind, "version": source.version, "credentials": bool(secrets),
+            "options_sha256": ledger.content_hash(options).hex(),
+        },
+    )  # fmt: skip
+    return source
+
+
+def connection_of(source: ProviderSource) -> HttpConnection | TableConnection:
+    """The source without its credentials."""
+    model = HttpConnection if source.kind == "http" else TableConnection
+    return model.model_validate(source.options)
+
+
+def open_sources(session: Session, resource_ids: Iterable[UUID], seal: Fernet) -> dict[UUID, protocol.Source]:
+    """The sources of these resources as a gateway needs them, credentials opened."""
+    rows = session.scalars(select(ProviderSource).where(ProviderSource.resource_id.in_(set(resource_ids))))
+    return {row.resource_id: _open(row, seal) for row in rows}
+
+
+def _open(source: ProviderSource, seal: Fernet) -> protocol.Source:
+    secrets = json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
+    options = dict(source.options)
+    del options["kind"]
+    if source.kind == "http":
+        return msgspec.convert({**options, **secrets, "kind": "http"}, protocol.HttpSource)
+    dsn = make_conninfo(
+        host=options.pop("host"), port=options.pop("port"), dbname=options.pop("database"),
+        user=options.pop("user"), sslmode=options.pop("sslmode"), password=secrets.get("password"),
+    )  # fmt: skip
+    return msgspec.convert({**options, "dsn": dsn, "kind": "table"}, protocol.TableSource)
