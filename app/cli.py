@@ -1,0 +1,345 @@
+"""The command line: every command of the product, in one form: --data, --json, exit codes 0, 1, 2.
+
+Owns arguments and printing. Each command calls the function that the service itself calls.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.kernel.db import Database
+from app.kernel.errors import Problem
+from app.kernel.postgres_files import DatabaseNotUsable
+from app.settings import DEFAULT_PORT, Settings, data_folder
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help="政通 Zhengtong: 政务数据共享交换")
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Data = Annotated[Path | None, typer.Option("--data", help="数据目录 data folder (ZHENGTONG_DATA, ./var)")]
+Json = Annotated[bool, typer.Option("--json", help="以 JSON 输出 print JSON")]
+LOCALE = "en" if os.environ.get("LANG", "").lower().startswith("en") else "zh-CN"
+
+
+@contextmanager
+def opened(data: Path | None) -> Iterator[tuple[Settings, Database]]:
+    """Settings and database of a data folder, migrated; works beside a running service."""
+    from app.serve import migrated, open_database, settings_from_environment
+
+    folder = data_folder(data)
+    with open_database(folder) as url:
+        database = Database(migrated(url), pool_size=4)
+        try:
+            yield settings_from_environment(folder, url), database
+        finally:
+            database.close()
+
+
+def finish(result: Mapping[str, Any], lines: list[str], *, as_json: bool, ok: bool = True) -> NoReturn:
+    """Print the result and leave with 0, or with 1 where something was refused or found."""
+    if as_json:
+        out.print_json(json.dumps(result, ensure_ascii=False, default=str))
+    else:
+        for line in lines:
+            out.print(line, markup=False)
+    raise typer.Exit(0 if ok else 1)
+
+
+def pick(chinese: str, english: str) -> str:
+    return english if LOCALE == "en" else chinese
+
+
+@cli.command()
+def serve(
+    data: Data = None,
+    host: Annotated[str, typer.Option(help="监听地址 address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="端口 port; the gateway takes the next one")] = DEFAULT_PORT,
+    gateway_port: Annotated[int | None, typer.Option(help="网关端口 port of the central gateway")] = None,
+    public_url: Annotated[str | None, typer.Option(help="对外地址 URL under which others reach it")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="装入样例城市并演示 load the sample city, play the story")] = False,
+) -> None:
+    """启动全部服务。Run the whole exchange on this machine."""
+    from app import serve as service
+
+    folder = data_folder(data)
+    own_gateway_port = gateway_port or port + 1
+    url = public_url or f"http://{host}:{port}"
+    for needed in (port, own_gateway_port):
+        service.require_free(host, needed)
+    with service.open_database(folder) as database_url:
+        settings = Settings(
+            data=folder, database_url=service.migrated(database_url), public_url=url,
+            gateway_url=f"http://{host}:{own_gateway_port}",
+        )  # fmt: skip
+        service.keys_of(settings)
+        place = {"host": host, "port": port, "gateway_port": own_gateway_port}
+        if demo:
+            from app.demo.serve import serve_demo
+
+            serve_demo(settings, host=host, port=port, gateway_port=own_gateway_port, out=out)
+            return
+        with service.running(settings, host=host, port=port, gateway_port=own_gateway_port) as supervisor:
+            out.print(pick(f"政通已启动：{url}", f"Zhengtong is ready: {url}"))
+            if not any(child.name == "gateway" for child in supervisor.children):
+                out.print(pick("尚无主管部门，请另开终端运行 zhengtong bootstrap。", "No authority yet: run zhengtong bootstrap in another terminal."))
+            service.watch(supervisor, settings, **place)
+
+
+@cli.command()
+def worker(data: Data = None) -> None:
+    """运行任务、期限、账本编号与检索索引。Run jobs, deadlines, the sequencer and the search index."""
+    from app.serve import die_with_parent, keys_of
+    from app.worker import run_worker
+
+    die_with_parent()
+    with opened(data) as (settings, database):
+        run_worker(settings, database, keys_of(settings))
+
+
+@cli.command()
+def gateway(
+    centre: Annotated[str, typer.Option(help="中心地址 URL of the centre")],
+    client_id: Annotated[str, typer.Option(help="网关的客户端标识 the gateway's client id")],
+    key: Annotated[Path, typer.Option(help="私钥文件（PEM） private key file (PEM)")],
+    data: Data = None,
+    issuer: Annotated[str | None, typer.Option(help="令牌签发者，默认同中心 issuer of tokens")] = None,
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = DEFAULT_PORT + 1,
+) -> None:
+    """运行网关：只放行约定的内容。Run a gateway, which lets through what was agreed and nothing else."""
+    import asyncio
+
+    from app.kernel.keys import load_private_jwk
+    from app.serve import die_with_parent
+    from exchange.delivery.run import GatewaySettings, serve_gateway
+
+    die_with_parent()
+    settings = GatewaySettings(
+        centre=centre, issuer=issuer, client_id=client_id, key=load_private_jwk(key),
+        data=data_folder(data), host=host, port=port,
+    )  # fmt: skip
+    asyncio.run(serve_gateway(settings))
+
+
+@cli.command()
+def migrate(data: Data = None, as_json: Json = False) -> None:
+    """把数据库升级到本版本。Bring the database to this release."""
+    with opened(data):
+        finish({"migrated": True}, [pick("数据库已是最新。", "The database is up to date.")], as_json=as_json)
+
+
+@cli.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV、data.json 或工作簿 files to import")],
+    data: Data = None,
+    agency: Annotated[str | None, typer.Option(help="全部归于该单位（代码） every row is this agency's")] = None,
+    mapping: Annotated[str | None, typer.Option(help="列映射名称 named column mapping, for CSV")] = None,
+    jurisdiction: Annotated[str | None, typer.Option(help="新单位所属行政区划 where unknown agencies are registered")] = None,
+    as_state: Annotated[str, typer.Option("--as", help="draft | filed | published")] = "published",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只预览 tell, change nothing")] = False,
+    as_json: Json = False,
+) -> None:
+    """导入目录。Import catalogs; what cannot be read is listed row by row, what can is not lost."""
+    from app.operate import import_files
+
+    if as_state not in ("draft", "filed", "published"):
+        raise typer.BadParameter("draft | filed | published", param_hint="--as")
+    with opened(data) as (_, database):
+        quiet = as_json or not out.is_terminal
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=err, disable=quiet, transient=True) as progress:
+            task = progress.add_task("")
+            reports = import_files(
+                database, files, agency=agency, mapping=mapping, jurisdiction=jurisdiction,
+                as_state=as_state, dry_run=dry_run,  # type: ignore[arg-type]  # narrowed above
+                progress=lambda name, rows: progress.update(task, description=f"{name}: {rows}"),
+            )  # fmt: skip
+    lines: list[str] = []
+    for name, report in reports:
+        lines += [f"{entry.place}: {getattr(entry.message, 'en' if LOCALE == 'en' else 'zh')}" for entry in report.notes]
+        for entry in report.rejected_rows:
+            lines += [f"{entry.place}: {f.field} {getattr(f.message, 'en' if LOCALE == 'en' else 'zh')}" for f in entry.faults]
+        lines.append(
+            f"{name}: {pick('新增', 'new')} {report.new}, {pick('变更', 'changed')} {report.changed}, "
+            f"{pick('未变', 'unchanged')} {report.unchanged}, {pick('拒收', 'rejected')} {report.rejected}, "
+            f"{pick('附注', 'notes')} {len(report.notes)}, {pick('新登记单位', 'agencies registered')} {len(report.agencies_created)}"
+        )
+    rejected = sum(report.rejected for _, report in reports)
+    result = {"files": [{"file": str(name), **report.model_dump(mode="json")} for name, report in reports]}
+    finish(result, lines, as_json=as_json, ok=rejected == 0)
+
+
+@cli.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="写到该文件 file to write (.xlsx)")], data: Data = None, as_json: Json = False
+) -> None:
+    """导出已发布目录为可再导入的工作簿。Export the published catalog as a workbook that imports again."""
+    from app.operate import export_workbook
+
+    with opened(data) as (_, database):
+        count = export_workbook(database, file)
+    finish({"resources": count, "file": str(file)}, [f"{file}: {count}"], as_json=as_json)
+
+
+@cli.command()
+def search(
+    text: Annotated[str, typer.Argument(help="检索词 what to look for")],
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    as_json: Json = False,
+) -> None:
+    """检索已发布目录。Search the published catalog."""
+    from app.operate import search_catalog
+
+    with opened(data) as (settings, database):
+        found, total, milliseconds = search_catalog(settings, database, text, limit)
+    lines = [f"{row['code']}  {row['title']}  ({row['agency']})  {'、'.join(row['items'])}" for row in found]
+    lines.append(pick(f"共 {total} 项，{milliseconds:.1f} 毫秒", f"{total} found in {milliseconds:.1f} ms"))
+    finish({"total": total, "milliseconds": milliseconds, "items": found}, lines, as_json=as_json, ok=total > 0)
+
+
+@cli.command()
+def reindex(data: Data = None, as_json: Json = False) -> None:
+    """重建检索索引。Build the search index anew."""
+    from catalog.search import service
+    from catalog.search.index import CatalogIndex
+
+    with opened(data) as (settings, database):
+        count = service.reindex(database, CatalogIndex.open(settings.index))
+    finish({"resources": count}, [str(count)], as_json=as_json)
+
+
+@cli.command("audit-duplicates")
+def audit_duplicates(
+    data: Data = None, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, as_json: Json = False
+) -> None:
+    """在全目录中查找重复的信息项。Look through the whole catalog for items that agencies hold twice."""
+    from app.operate import audit
+
+    with opened(data) as (_, database):
+        findings = audit(database, limit)
+    lines = [f"{f['score']:.2f}  {f['item']} ({f['resource']}) ≈ {f['other_item']} ({f['other_resource']}): {f['reason']}" for f in findings]
+    finish({"findings": findings}, lines, as_json=as_json, ok=not findings)
+
+
+@cli.command("verify-ledger")
+def verify_ledger(data: Data = None, as_json: Json = False) -> None:
+    """核验账本：树、签名、每一决定与回执。Verify tree, signatures, and every decision and receipt."""
+    from app.operate import verify
+    from app.serve import keys_of
+
+    with opened(data) as (settings, database):
+        size, differences = verify(database, keys_of(settings))
+    lines = [pick(f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}", f"{size} entries verified; {'all hold' if not differences else 'differences:'}"), *differences]
+    finish({"entries": size, "differences": differences}, lines, as_json=as_json, ok=not differences)
+
+
+@cli.command()
+def bootstrap(
+    data: Data = None,
+    login: Annotated[str, typer.Option(help="首位管理员登录名 login of the first administrator")] = "security",
+    authority: Annotated[str, typer.Option(help="主管部门名称 name of the authority")] = "信息化主管部门",
+    jurisdiction: Annotated[str, typer.Option(help="行政区划代码 its division code")] = "100000",
+    jurisdiction_name: Annotated[str, typer.Option(help="行政区划名称 its name, where it is new")] = "",
+    as_json: Json = False,
+) -> None:
+    """建立主管部门与首位（安全）管理员，给出一次性口令；再次运行则换发口令。
+    Make the authority and the first administrator, print a one-time secret; run again it issues another."""
+    from app.operate import bootstrap as make
+
+    with opened(data) as (_, database):
+        secret = make(
+            database, login=login, authority=authority, jurisdiction=jurisdiction, jurisdiction_name=jurisdiction_name
+        )
+    lines = [pick(f"登录名 {login}，一次性口令 {secret}（24 小时内有效，仅显示这一次）", f"login {login}, one-time secret {secret} (24 hours, shown this once)")]
+    finish({"login": login, "one_time_secret": secret}, lines, as_json=as_json)
+
+
+@cli.command()
+def backup(file: Annotated[Path, typer.Argument(help="备份文件 file to write")], data: Data = None, as_json: Json = False) -> None:
+    """备份数据库（密钥目录须另行备份）。Back the database up; the keys folder is backed up apart."""
+    from app.backup import dump
+
+    with opened(data) as (_, database):
+        dump(database.url, file)
+    finish({"file": str(file), "bytes": file.stat().st_size}, [f"{file}: {file.stat().st_size} B"], as_json=as_json)
+
+
+@cli.command()
+def restore(file: Annotated[Path, typer.Argument(exists=True, help="备份文件 file to read")], data: Data = None, as_json: Json = False) -> None:
+    """把备份恢复到空数据目录。Restore a backup into an empty data folder."""
+    from app.backup import load
+    from app.serve import migrated, open_database
+
+    with open_database(data_folder(data)) as url:
+        load(url, file)
+        migrated(url)
+    finish({"restored": True}, [pick("已恢复。", "Restored.")], as_json=as_json)
+
+
+@cli.command()
+def demo(
+    url: Annotated[str, typer.Option(help="服务地址 URL of a running service")] = f"http://127.0.0.1:{DEFAULT_PORT}",
+    data: Data = None,
+    secrets: Annotated[Path | None, typer.Option(help="JSON：登录名→口令 login → secret, where the data folder is elsewhere")] = None,
+    as_json: Json = False,
+) -> None:
+    """在运行中的服务上演示全过程。Play the whole story over HTTP against a running service."""
+    from app.demo.serve import play_against
+
+    play_against(url, data=data, secrets=secrets, as_json=as_json, out=out)
+
+
+@cli.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """检查运行环境。Check what this installation stands on."""
+    from app.operate import examine
+
+    with opened(data) as (settings, database):
+        facts = examine(settings, database)
+    faults = [name for name, fact in facts.items() if not fact["ok"]]
+    if not as_json:
+        table = Table("", "", "")
+        for name, fact in facts.items():
+            table.add_row("✓" if fact["ok"] else "✗", name, str(fact["value"]))
+        out.print(table)
+    finish(facts, [], as_json=as_json, ok=not faults)
+
+
+@cli.command()
+def openapi() -> None:
+    """打印接口描述。Print the OpenAPI document."""
+    from app.generate import openapi_document
+
+    sys.stdout.write(openapi_document())
+
+
+def main() -> None:
+    """Run the command line; a refusal is told in one line and leaves with 1, misuse with 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        cli()
+    except Problem as problem:
+        err.print(problem.detail.in_(LOCALE), markup=False)
+        for fault in problem.faults:
+            err.print(f"  {fault.field}: {fault.message.in_(LOCALE)}", markup=False)
+        raise SystemExit(1) from None
+    except DatabaseNotUsable as error:
+        err.print(error.text.in_(LOCALE), markup=False)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

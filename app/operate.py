@@ -1,0 +1,195 @@
+"""What the operator's commands do beyond one service function: import files, search, audit, verify, set up.
+
+Owns no rule: each function opens a transaction as the operator and calls what the service calls.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.identity import agencies, sessions
+from app.identity.models import Agency, Client, Jurisdiction, Person
+from app.kernel import history, ledger
+from app.kernel.actor import Actor, ActorKind, Role, system_actor
+from app.kernel.db import Database, lift_statement_timeout
+from app.kernel.errors import Conflict
+from app.kernel.keys import ServiceKeys
+from app.kernel.text import Text
+from app.settings import Settings
+from catalog.collection import service as collection
+from catalog.collection.matching import PlanContext, PlannedItem
+from catalog.formats.imports import ImportOptions, ImportReport, import_file
+from catalog.resources.importing import ImportState
+from catalog.search import service as search
+from catalog.search.index import CatalogIndex, IndexBusy
+from exchange.delivery import receipts
+
+OPERATOR = system_actor("operator")
+
+
+def import_files(
+    database: Database,
+    files: Sequence[Path],
+    *,
+    agency: str | None,
+    mapping: str | None,
+    jurisdiction: str | None,
+    as_state: ImportState,
+    dry_run: bool,
+    progress: Callable[[str, int], None],
+) -> list[tuple[Path, ImportReport]]:
+    """Import each file in a transaction of its own. Errors: as `catalog.formats.imports.run_import`."""
+    options = ImportOptions(
+        mapping=mapping, agency_code=agency, jurisdiction_code=jurisdiction, as_state=as_state, dry_run=dry_run
+    )
+    return [
+        (file, import_file(database, file, options, lambda rows, name=file.name: progress(name, rows)))
+        for file in files
+    ]
+
+
+def search_catalog(
+    settings: Settings, database: Database, typed: str, limit: int
+) -> tuple[list[dict[str, Any]], int, float]:
+    """The first page for a signed-in reader, the number found, and the milliseconds the search took.
+
+    Brings the index up to date first, unless a worker keeps it.
+    """
+    index = CatalogIndex.open(settings.index)
+    _catch_up(database, index)
+    reader = Actor(ActorKind.SYSTEM, name="operator")
+    with database.transaction() as session:
+        started = time.perf_counter()
+        found, result = search.search(
+            session, index, typed, by=reader, filters={}, facets=(), limit=limit, offset=0, sort="relevance"
+        )
+        milliseconds = (time.perf_counter() - started) * 1000
+        rows = [
+            {
+                "id": str(each.resource.id),
+                "code": each.resource.code,
+                "title": each.resource.title,
+                "agency": each.resource.agency.name,
+                "items": list(each.items),
+            }
+            for each in found
+        ]
+    return rows, result.total, milliseconds
+
+
+def _catch_up(database: Database, index: CatalogIndex) -> None:
+    try:
+        search.run_once(database, index)
+    except IndexBusy:  # a worker of this node keeps it up to date
+        return
+
+
+def audit(database: Database, limit: int) -> list[dict[str, Any]]:
+    """The `limit` surest pairs of items that two agencies hold alike, best first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    with database.transaction() as session:
+        lift_statement_timeout(session)
+        catalog = collection.catalog_profiles(session)
+        for profile in collection.published_profiles(session):
+            planned = PlannedItem(
+                code=profile.id, name=profile.name, definition=profile.definition, data_type=profile.data_type,
+                code_list=profile.code_list, is_identifier=profile.is_identifier,
+            )  # fmt: skip
+            context = PlanContext(title=profile.resource_title, population=profile.population)
+            for match in catalog.check(planned, context, limit=8):
+                other = match.profile
+                if other.agency_id == profile.agency_id or match.band != "reuse_expected":
+                    continue
+                first, second = sorted([profile.id, other.id])
+                found.setdefault(
+                    (first, second),
+                    {
+                        "score": match.score,
+                        "item": profile.name, "resource": profile.resource_title, "agency": profile.agency_name,
+                        "other_item": other.name, "other_resource": other.resource_title,
+                        "other_agency": other.agency_name,
+                        "reason": "；".join(reason.text.zh for reason in match.reasons),
+                    },
+                )  # fmt: skip
+    return sorted(found.values(), key=lambda row: -row["score"])[:limit]
+
+
+def verify(database: Database, keys: ServiceKeys) -> tuple[int, list[str]]:
+    """Number what is pending, then check the whole ledger; returns entries and differences."""
+    with database.transaction() as session:
+        while ledger.sequence(session, keys.ledger):
+            pass
+    with database.transaction() as session:
+        return ledger.verify(
+            session, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
+        )
+
+
+def _attested(session: Session) -> Iterator[tuple[UUID, Mapping[str, Any]]]:
+    return chain(history.ledgered_contents(session), receipts.ledgered_contents(session))
+
+
+def bootstrap(
+    database: Database, *, login: str, authority: str, jurisdiction: str, jurisdiction_name: str
+) -> str:
+    """Make the authority and its first (security) administrator where they are missing; returns a fresh
+    one-time secret of that person. Errors: Conflict where the login belongs to somebody else."""
+    with database.transaction() as session:
+        person = session.scalar(select(Person).where(Person.login == login))
+        if person is None:
+            place = session.scalar(select(Jurisdiction).where(Jurisdiction.code == jurisdiction))
+            if place is None:
+                place = agencies.register_jurisdiction(
+                    session, code=jurisdiction, name=jurisdiction_name or jurisdiction,
+                    name_en=jurisdiction_name or jurisdiction,
+                    parent_code=agencies.root_jurisdiction(session).code, by=OPERATOR,
+                )  # fmt: skip
+            agency = session.get(Agency, place.authority_id) if place.authority_id else None
+            if agency is None:
+                agency = agencies.register_agency(
+                    session, name=authority, jurisdiction_id=place.id, verified=False, authority=True, by=OPERATOR
+                )
+            person = sessions.register_person(
+                session, login=login, name=login, agency_id=agency.id,
+                roles=frozenset({Role.SECURITY_ADMINISTRATOR}), by=OPERATOR,
+            )  # fmt: skip
+        elif Role.SECURITY_ADMINISTRATOR not in person.roles:
+            raise Conflict(
+                Text("{login} 不是安全管理员。", "{login} is not a security administrator.").with_(login=login)
+            )
+        return sessions.issue_one_time_secret(session, person, by=OPERATOR)
+
+
+def examine(settings: Settings, database: Database) -> dict[str, dict[str, Any]]:
+    """What this installation stands on, each fact with whether it is as it must be."""
+    with database.transaction() as session:
+        version = session.scalar(text("SHOW server_version"))
+        trigrams = session.scalar(text("SELECT cardinality(show_trgm('信息资源'))")) or 0
+        counts = {
+            table.__tablename__: session.scalar(select(func.count()).select_from(table))
+            for table in (Jurisdiction, Agency, Person, Client)
+        }
+        pending = session.scalar(select(func.count()).select_from(ledger.LedgerPending)) or 0
+    return {
+        "python": {"ok": True, "value": platform.python_version()},
+        "postgresql": {"ok": int(str(version).split(".")[0]) >= 15, "value": version},
+        "chinese trigrams": {"ok": trigrams > 0, "value": trigrams},
+        "data folder": {"ok": os.access(settings.data, os.W_OK), "value": str(settings.data)},
+        "keys private": {"ok": _private(settings.keys), "value": str(settings.keys)},
+        "registered": {"ok": True, "value": counts},
+        "ledger entries not numbered yet": {"ok": pending < 10_000, "value": pending},
+    }
+
+
+def _private(folder: Path) -> bool:
+    return not folder.exists() or all(not file.stat().st_mode & 0o077 for file in folder.iterdir())
