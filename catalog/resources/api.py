@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -11,11 +13,12 @@ from pydantic import Field
 from sqlalchemy import Select, any_, literal, select
 from sqlalchemy.orm import Session, selectinload
 
-from app.identity.permissions import AnyActor, permit, permit_acts, permitted
+from app.identity.models import Agency
+from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel import history
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import NotPermitted
+from app.kernel.errors import Fault, Invalid, NotPermitted
 from app.kernel.text import Text
 from app.kernel.wire import (
     Cursor,
@@ -48,13 +51,20 @@ permit(
 )
 permit("resource.events", scope=Scope.CATALOG)
 
+T = TypeVar("T")
+NOT_A_CURSOR = Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))
+REVIEW_OVERDUE = Text("审核逾期", "review overdue")  # the clock's note, no act of the table
+
 
 class AgencyRef(Wire):
     """The providing agency (提供方) by id and name."""
 
     id: UUID
-    name: str
-    name_en: str | None
+    name: Label
+
+    @classmethod
+    def of(cls, agency: Agency) -> AgencyRef:
+        return cls(id=agency.id, name=Label(zh=agency.name, en=agency.name_en or agency.name))
 
 
 class ResourceSummary(Wire):
@@ -72,6 +82,12 @@ class ResourceSummary(Wire):
     base_library: BaseLibrary | None
     update_cycle: UpdateCycle | None
     updated_at: datetime
+
+
+def summary_of(resource: Resource) -> dict[str, Any]:
+    """The members of a ResourceSummary."""
+    plain = {name: getattr(resource, name) for name in ResourceSummary.model_fields if name != "agency"}
+    return {**plain, "agency": AgencyRef.of(resource.agency)}
 
 
 class ResourceOut(Wire):
@@ -114,6 +130,7 @@ class EventOut(Wire):
     id: UUID
     at: datetime
     act: str
+    act_name: Label
     state_from: str | None
     state_to: str | None
     version: int | None
@@ -140,12 +157,26 @@ class Chosen(Wire):
     cursor: Cursor = None
 
 
-def load(resource_id: UUID, session: DbSession, actor: AnyActor) -> Resource:
-    """The resource of the path, as far as the actor may know of it. Errors: NotFound."""
-    return service.find(session, resource_id, actor)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A resource that the asking actor may know of and whose operation it may call."""
+
+    session: Session
+    resource: Resource
+    by: Actor
+    response: Response
 
 
-Loaded = Annotated[Resource, Depends(load, scope="function")]
+def asked_for(act: str) -> Any:
+    """Dependency of a route on `/{resource_id}`: the operation's door, then the resource, if the actor may know
+    of it. One that is not there and one that is not the actor's give the same answer."""
+
+    def load(
+        resource_id: UUID, session: DbSession, response: Response, actor: Actor = permitted(f"resource.{act}")
+    ) -> Asked:
+        return Asked(session, service.find(session, resource_id, actor), actor, response)
+
+    return Depends(load, scope="function")
 
 
 @router.get("", operation_id="resource.list")
@@ -158,9 +189,9 @@ def list_resources(
     query = _narrowed(select(Resource).options(selectinload(Resource.agency)), chosen)
     query = query.where(service.visible_to(actor))
     if chosen.cursor:
-        query = query.where(Resource.id < UUID(str(decode_cursor(chosen.cursor, 1)[0])))
+        query = query.where(Resource.id < _read_cursor(chosen.cursor, lambda value: UUID(str(value))))
     rows = list(session.scalars(query.order_by(Resource.id.desc()).limit(chosen.limit + 1)))
-    shown = [ResourceSummary.model_validate(row) for row in rows[: chosen.limit]]
+    shown = [ResourceSummary(**summary_of(row)) for row in rows[: chosen.limit]]
     return Page(items=shown, next=encode_cursor(shown[-1].id) if len(rows) > chosen.limit else None)
 
 
@@ -178,6 +209,13 @@ def _narrowed(query: Select[Resource], chosen: Chosen) -> Select[Resource]:
     return query.where(literal(chosen.theme.value) == any_(Resource.themes)) if chosen.theme else query
 
 
+def _read_cursor(cursor: str, read: Callable[[Any], T]) -> T:
+    try:
+        return read(decode_cursor(cursor, 1)[0])
+    except (ValueError, TypeError):
+        raise Invalid(faults=[NOT_A_CURSOR]) from None
+
+
 @router.post("", operation_id="resource.create", status_code=201)
 def create_resource(
     body: NewResource,
@@ -188,163 +226,135 @@ def create_resource(
     """Write a new record, in draft, for one's own agency."""
     if actor.agency_id is None:
         raise NotPermitted()
-    resource = service.create_draft(session, agency_id=actor.agency_id, record=body.record, by=actor)
-    return represent(session, service.find(session, resource.id, actor), actor, response)
+    created = service.create_draft(session, agency_id=actor.agency_id, record=body.record, by=actor)
+    return represent(Asked(session, service.find(session, created.id, actor), actor, response))
 
 
 @router.get("/{resource_id}", operation_id="resource.read")
-def read_resource(
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.read")],
-    response: Response,
-) -> ResourceOut:
+def read_resource(asked: Annotated[Asked, asked_for("read")]) -> ResourceOut:
     """One resource with its record."""
-    return represent(session, resource, actor, response)
+    return represent(asked)
 
 
-@router.get("/{resource_id}/items", operation_id="resource.items", dependencies=[permitted("resource.items")])
-def list_items(resource: Loaded) -> list[ItemRecord]:
+@router.get("/{resource_id}/items", operation_id="resource.items")
+def list_items(asked: Annotated[Asked, asked_for("items")]) -> list[ItemRecord]:
     """The information items of the record in force, in order."""
-    return list(ResourceRecord.model_validate(resource.record).items)
+    return list(ResourceRecord.model_validate(asked.resource.record).items)
 
 
-@router.get(
-    "/{resource_id}/versions", operation_id="resource.versions", dependencies=[permitted("resource.versions")]
-)
+@router.get("/{resource_id}/versions", operation_id="resource.versions")
 def list_versions(
-    resource: Loaded, session: DbSession, limit: Limit = 20, cursor: Cursor = None
+    asked: Annotated[Asked, asked_for("versions")], limit: Limit = 20, cursor: Cursor = None
 ) -> Page[VersionOut]:
     """What was published, newest first; these never change."""
-    query = select(ResourceVersion).where(ResourceVersion.resource_id == resource.id)
+    query = select(ResourceVersion).where(ResourceVersion.resource_id == asked.resource.id)
     if cursor:
-        query = query.where(ResourceVersion.number < int(decode_cursor(cursor, 1)[0]))
-    rows = list(session.scalars(query.order_by(ResourceVersion.number.desc()).limit(limit + 1)))
+        query = query.where(ResourceVersion.number < _read_cursor(cursor, int))
+    rows = list(asked.session.scalars(query.order_by(ResourceVersion.number.desc()).limit(limit + 1)))
     shown = [
         VersionOut(
-            number=row.number, published_at=row.published_at, content_sha256=row.content_hash.hex(),
+            number=row.number,
+            published_at=row.published_at,
+            content_sha256=row.content_hash.hex(),
             record=ResourceRecord.model_validate(row.record),
         )
         for row in rows[:limit]
-    ]  # fmt: skip
+    ]
     return Page(items=shown, next=encode_cursor(shown[-1].number) if len(rows) > limit else None)
 
 
 @router.get("/{resource_id}/events", operation_id="resource.events")
-def list_events(
-    resource: Loaded, session: DbSession, actor: Annotated[Actor, permitted("resource.events")]
-) -> list[EventOut]:
+def list_events(asked: Annotated[Asked, asked_for("events")]) -> list[EventOut]:
     """The resource's history, oldest first; for its agency and its authority."""
-    if not service.parties_of(session, actor, resource):
+    if not service.parties_of(asked.session, asked.by, asked.resource):
         raise NotPermitted(Text("由提供方和主管部门查阅。", "For the provider and its authority."))
-    return [EventOut.model_validate(row) for row in history.events_of(session, service.KIND, resource.id)]
+    return [
+        EventOut(
+            act_name=Label.of(RESOURCE.acts.get(event.act, REVIEW_OVERDUE)),
+            **{name: getattr(event, name) for name in EventOut.model_fields if name != "act_name"},
+        )
+        for event in history.events_of(asked.session, service.KIND, asked.resource.id)
+    ]
 
 
 @router.put("/{resource_id}", operation_id="resource.edit")
 def edit_resource(
-    body: NewResource,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.edit")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("edit")], body: NewResource, version: ExpectedVersion
 ) -> ResourceOut:
     """Replace the record of a draft or of one that was returned."""
-    service.edit_draft(session, resource, record=body.record, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    service.edit_draft(
+        asked.session, asked.resource, record=body.record, expected_version=version, by=asked.by
+    )
+    return represent(asked)
 
 
 @router.post("/{resource_id}/file", operation_id="resource.file")
 def file_resource(
-    body: FilingStatement,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.file")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("file")], body: FilingStatement, version: ExpectedVersion
 ) -> ResourceOut:
     """报送: file the record with the authority."""
-    service.file(session, resource, statement=body, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    service.file(asked.session, asked.resource, statement=body, expected_version=version, by=asked.by)
+    return represent(asked)
 
 
 @router.post("/{resource_id}/publish", operation_id="resource.publish")
-def publish_resource(
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.publish")],
-    version: ExpectedVersion,
-    response: Response,
-) -> ResourceOut:
+def publish_resource(asked: Annotated[Asked, asked_for("publish")], version: ExpectedVersion) -> ResourceOut:
     """审核发布: publish what was filed."""
-    service.publish(session, resource, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    service.publish(asked.session, asked.resource, expected_version=version, by=asked.by)
+    return represent(asked)
 
 
 @router.post("/{resource_id}/return", operation_id="resource.return")
 def return_resource(
-    body: Defects,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.return")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("return")], body: Defects, version: ExpectedVersion
 ) -> ResourceOut:
     """退回: send it back with every defect at once."""
-    service.return_with_defects(session, resource, defects=body.defects, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    service.return_with_defects(
+        asked.session, asked.resource, defects=body.defects, expected_version=version, by=asked.by
+    )
+    return represent(asked)
 
 
 @router.post("/{resource_id}/suspend", operation_id="resource.suspend")
 def suspend_resource(
-    body: Reason,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.suspend")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("suspend")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """暂停: take a published resource out of use for a time."""
-    service.take_out(session, resource, "suspend", reason=body.reason, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    return _take_out(asked, "suspend", body, version)
 
 
 @router.post("/{resource_id}/resume", operation_id="resource.resume")
 def resume_resource(
-    body: Reason,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.resume")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("resume")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """恢复发布: put a suspended resource back."""
-    service.take_out(session, resource, "resume", reason=body.reason, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    return _take_out(asked, "resume", body, version)
 
 
 @router.post("/{resource_id}/withdraw", operation_id="resource.withdraw")
 def withdraw_resource(
-    body: Reason,
-    resource: Loaded,
-    session: DbSession,
-    actor: Annotated[Actor, permitted("resource.withdraw")],
-    version: ExpectedVersion,
-    response: Response,
+    asked: Annotated[Asked, asked_for("withdraw")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """撤销: take a resource out of the catalog for good."""
-    service.take_out(session, resource, "withdraw", reason=body.reason, expected_version=version, by=actor)
-    return represent(session, resource, actor, response)
+    return _take_out(asked, "withdraw", body, version)
 
 
-def represent(session: Session, resource: Resource, actor: Actor, response: Response) -> ResourceOut:
-    """The resource as it is told to `actor`, its version in ETag."""
-    set_version(response, resource.version)
-    parties = service.parties_of(session, actor, resource)
+def _take_out(asked: Asked, act: str, body: Reason, version: int) -> ResourceOut:
+    service.take_out(
+        asked.session, asked.resource, act, reason=body.reason, expected_version=version, by=asked.by
+    )
+    return represent(asked)
+
+
+def represent(asked: Asked) -> ResourceOut:
+    """The resource as it is told to who asks, its version in ETag."""
+    resource = asked.resource
+    set_version(asked.response, resource.version)
+    parties = service.parties_of(asked.session, asked.by, resource)
     return ResourceOut(
         id=resource.id,
         code=resource.code,
-        agency=AgencyRef.model_validate(resource.agency),
+        agency=AgencyRef.of(resource.agency),
         jurisdiction_id=resource.jurisdiction_id,
         state=resource.state,
         state_name=Label.of(STATES[resource.state]),
@@ -355,5 +365,5 @@ def represent(session: Session, resource: Resource, actor: Actor, response: Resp
         content_sha256=resource.content_hash.hex(),
         created_at=resource.created_at,
         updated_at=resource.updated_at,
-        allowed=RESOURCE.allowed(resource.state, parties, actor.roles),
+        allowed=RESOURCE.allowed(resource.state, parties, asked.by.roles),
     )

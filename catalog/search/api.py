@@ -15,10 +15,10 @@ from app.identity.models import Agency, Jurisdiction
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import Fault, Invalid
+from app.kernel.errors import Invalid
 from app.kernel.text import Text
 from app.kernel.wire import Cursor, Label, Limit, Wire, decode_cursor, encode_cursor
-from catalog.resources.api import ResourceSummary
+from catalog.resources.api import NOT_A_CURSOR, ResourceSummary, summary_of
 from catalog.resources.codes import (
     BASE_LIBRARIES,
     FORMAT_CLASSES,
@@ -173,9 +173,7 @@ def _offset(cursor: str | None) -> int:
         return 0
     offset = decode_cursor(cursor, 1)[0]
     if not isinstance(offset, int) or not 0 <= offset <= MAX_OFFSET:
-        raise Invalid(
-            faults=[Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))]
-        )
+        raise Invalid(faults=[NOT_A_CURSOR])
     return offset
 
 
@@ -183,7 +181,7 @@ def _represent(hit: service.Found) -> FoundOut:
     resource = hit.resource
     summary = resource.record.get("abstract") or resource.record.get("description") or ""
     return FoundOut(
-        **ResourceSummary.model_validate(resource).model_dump(),
+        **summary_of(resource),
         summary=summary[:SUMMARY_LENGTH],
         matching_items=list(hit.matching_items),
     )

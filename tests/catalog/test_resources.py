@@ -17,6 +17,7 @@ from app.kernel import deadlines, history, ledger
 from app.kernel.actor import ANONYMOUS, Role
 from app.kernel.clock import frozen, now
 from app.kernel.deadlines import DeadlineRow
+from app.kernel.wire import encode_cursor
 from catalog.resources import service
 from catalog.resources.importing import ImportState, Incoming, Outcome, compare_imported, upsert_imported
 from catalog.resources.models import Item, Resource, ResourceVersion
@@ -186,7 +187,7 @@ def test_refused_in_draft(desk: Desk, act: str, sent: Any, who: tuple[Any, ...],
     ("who", "status"),
     [
         (("city_authority", CATALOG), 200),
-        (("city_authority", Role.MEDIATOR), 404),
+        (("city_authority", Role.MEDIATOR), 403),
         (("province_authority", CATALOG), 404),  # not the same level
         (("east_authority", CATALOG), 404),
         (("civil", APPROVER), 403),
@@ -252,7 +253,8 @@ def test_lists_page_and_filter(desk: Desk) -> None:
             break
         query["cursor"] = page["next"]
     assert seen == [row["id"] for row in reversed(created)]
-    assert desk.client.get(URL, params={"cursor": "x"}, headers=headers).status_code == 422
+    for cursor in ("x", encode_cursor("x"), encode_cursor(None)):
+        assert desk.client.get(URL, params={"cursor": cursor}, headers=headers).status_code == 422
     assert desk.client.get(URL, params={"theme": "health"}, headers=headers).json()["items"] == []
     assert len(desk.client.get(URL, params={"theme": "public_service"}, headers=headers).json()["items"]) == 6
 

@@ -108,7 +108,7 @@ def test_finds_in_either_script_by_item_code_and_english(stocked: World) -> None
         assert stocked.titles(typed) == ["土地登記資料"]
     found = stocked.asks("地号")["items"][0]
     assert found["matching_items"] == ["地號"]
-    assert found["agency"]["name"] == "测试市民政局"
+    assert found["agency"]["name"] == {"zh": "测试市民政局", "en": "Civil"}
     assert stocked.titles(found["code"]) == ["土地登記資料"]
 
 
