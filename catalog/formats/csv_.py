@@ -24,7 +24,10 @@ def read_csv(stream: BinaryIO, mapping: ColumnMapping, encoding: str | None = No
 
     Errors: FileRefused, FileTooLarge. Blank lines are passed over.
     """
-    text = io.TextIOWrapper(stream, encoding or find_encoding(stream, mapping), newline="")
+    try:
+        text = io.TextIOWrapper(stream, encoding or find_encoding(stream, mapping), newline="")
+    except LookupError as error:
+        raise FileRefused(_undecodable(encoding or "")) from error
     rows = csv.reader(text, delimiter=mapping.delimiter)
     try:
         header = [name.strip() for name in next(rows, [])]

@@ -35,6 +35,7 @@ from catalog.resources.record import ResourceRecord, as_abstract, check_record
 
 SCHEMA = Text("DCAT-US 1.1 数据集必填项", "required of a dataset by DCAT-US 1.1")
 PUBLISHER_DEPTH_LIMIT = 8
+NESTING_LIMIT = 32  # of a dataset's members; deeper ones would exhaust the stack of whoever walks them
 
 # ISO 8601 repeating intervals as update cycles; any other, and "irregular", is 其他 with the words kept.
 _CYCLES: dict[str, UpdateCycle] = {
@@ -77,14 +78,14 @@ def read_dcat_us(stream: BinaryIO) -> Iterator[Row]:
     The file is read whole: JSON has no rows, and UPLOAD_LIMIT_BYTES bounds it.
     """
     for number, entry in enumerate(_entries(stream)):
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and not _nests_beyond(entry, NESTING_LIMIT):
             yield _read(entry, number)
         else:
-            fault = Text("不是数据集对象", "not a dataset object")
+            fault = Text("不是数据集对象，或嵌套过深", "not a dataset object, or nested too deep")
             yield Rejected(
                 f"dataset[{number}]",
                 (Fault("", fault),),
-                (SourceRow(number, {"dataset": json.dumps(entry)[:200]}),),
+                (SourceRow(number, {"dataset": str(entry)[:200] if isinstance(entry, str) else ""}),),
             )
 
 
@@ -107,6 +108,11 @@ def _entries(stream: BinaryIO) -> list[JsonValue]:
     if len(datasets) > ROW_LIMIT:
         raise FileTooLarge(Text("数据集超过 {n} 个。", "More than {n} datasets.").with_(n=ROW_LIMIT))
     return datasets
+
+
+def _nests_beyond(value: JsonValue, limit: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return limit == 0 or any(_nests_beyond(entry, limit - 1) for entry in inner)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -47,7 +47,7 @@ from catalog.resources import service
 from catalog.resources.importing import BATCH, ImportState, Incoming, compare_imported, upsert_imported
 from catalog.resources.record import content_hash
 
-KEPT_LIMIT = 5_000  # notes, and rejected rows, that a run keeps in words; all are counted
+KEPT_LIMIT = 5_000  # notes, and source rows of what was rejected, that a run keeps in words; all are counted
 
 Progress = Callable[[int], None]
 """Called now and then with the number of rows read so far."""
@@ -126,7 +126,7 @@ class RejectedEntry(Wire):
 
 
 class ImportReport(Wire):
-    """What came of an import. `notes` and `rejected_rows` list at most KEPT_LIMIT entries."""
+    """What came of an import. `rejected` counts all; `rejected_rows` and `notes` stop at KEPT_LIMIT."""
 
     id: UUID
     source: str
@@ -306,6 +306,7 @@ class _Bringing:
         self.created: list[str] = []
         self.notes: list[Remark] = []
         self.rejected_rows: list[RejectedEntry] = []
+        self._kept = 0
         self._waiting: list[Incoming] = []
         self._seen: dict[str, str] = {}
         self._agencies: dict[AgencyRef, Agency | Fault] = {}
@@ -379,7 +380,8 @@ class _Bringing:
 
     def _reject(self, row: Rejected) -> None:
         self.rejected += 1
-        if len(self.rejected_rows) < KEPT_LIMIT:
+        self._kept += max(1, len(row.rows))
+        if self._kept <= KEPT_LIMIT:
             self.rejected_rows.append(RejectedEntry.of(row))
 
     def _note(self, row: Read) -> None:

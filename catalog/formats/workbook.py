@@ -40,7 +40,7 @@ from catalog.formats.reading import (
 )
 from catalog.formats.sheets import unescape
 from catalog.formats.template import COLUMNS, YES_NO, Column
-from catalog.resources.record import ResourceRecord, check_record
+from catalog.resources.record import ITEM_LIMIT, ResourceRecord, check_record
 from catalog.text import fold
 
 SHEET_ROWS = 1_048_576  # of the format itself
@@ -224,6 +224,9 @@ def _read(lines: Sequence[_Line], layout: _Layout, *, for_filing: bool) -> Row:
     rows = tuple(
         SourceRow(n.number, {c.heading: n.texts.get(c, "") for c in layout.positions.values()}) for n in lines
     )
+    if len(lines) > ITEM_LIMIT:
+        message = Text("信息项超过 {n} 个", "more than {n} items").with_(n=ITEM_LIMIT)
+        return Rejected(place, (layout.fault(first.number, _ITEM_NAME, message),), rows[:1])
     faults: list[Fault] = [fault for line in lines for fault in line.faults]
     faults += _differences(lines, layout)
     values: dict[str, JsonValue] = {}
@@ -240,16 +243,13 @@ def _read(lines: Sequence[_Line], layout: _Layout, *, for_filing: bool) -> Row:
         items.append(item)
     values |= {"items": items, "source_id": first.texts.get(_code_column()) or first.texts.get(_TITLE)}
 
-    def at(pointer: str) -> CellFault:
-        return _cell_of(pointer, first.number, [line.number for line in item_lines], layout)
-
     record = validated(ResourceRecord, values)
     broken = record if isinstance(record, tuple) else check_record(record, for_filing=for_filing)
     known = {(f.row, f.column) for f in faults if isinstance(f, CellFault)}
     for fault in broken:
-        cell = at(fault.field)
-        if (cell.row, cell.column) not in known:  # one fault a cell: a value refused is not also missing
-            faults.append(CellFault(cell.field, fault.message, fault.rule, row=cell.row, column=cell.column))
+        row, column = _cell_of(fault.field, first.number, [line.number for line in item_lines])
+        if (row, column.heading) not in known:  # one fault a cell: a value refused is not also missing
+            faults.append(layout.fault(row, column, fault.message, fault.rule))
     if faults or isinstance(record, tuple):
         return Rejected(place, tuple(faults), rows)
     provider = record.provider
@@ -305,18 +305,19 @@ def _put(
     values[last] = value
 
 
-def _cell_of(pointer: str, first_row: int, item_rows: Sequence[int], layout: _Layout) -> CellFault:
-    """Where in the sheet the field a JSON pointer names has its cell; a fault of nothing is at the title."""
+def _cell_of(pointer: str, first_row: int, item_rows: Sequence[int]) -> tuple[int, Column]:
+    """The row and column that fill the field a JSON pointer names; the title where none does."""
     parts = pointer.strip("/").split("/")
-    row, of_item = first_row, False
-    if parts[0] == "items" and len(parts) > 1 and parts[1].isdigit():
-        row, of_item, parts = item_rows[int(parts[1])], True, parts[2:]
-    elif parts[0] == "items":
-        return layout.fault(row, _ITEM_NAME, Text("", ""))
+    row, of_item, otherwise = first_row, False, _TITLE
+    if parts[0] == "items":
+        otherwise = _ITEM_NAME
+        if len(parts) > 1 and parts[1].isdigit():
+            row, of_item = item_rows[int(parts[1])], True
+        parts = parts[2:]
     while parts:
         path = ".".join(parts)
         column = next((c for c in COLUMNS if c.of_item is of_item and c.path.startswith(path)), None)
         if column is not None:
-            return layout.fault(row, column, Text("", ""))
+            return row, column
         parts = parts[:-1]
-    return layout.fault(row, _ITEM_NAME if of_item else _TITLE, Text("", ""))
+    return row, otherwise

@@ -25,6 +25,7 @@ from catalog.formats.field_list import NAME_LIMIT, ListedItem, read_field_list
 from catalog.formats.format_names import describe_formats
 from catalog.formats.mapping import AgencyRule, ColumnMapping, FieldRule, load_mapping
 from catalog.formats.reading import (
+    ROW_LIMIT,
     AgencyRef,
     CellFault,
     FileRefused,
@@ -38,6 +39,7 @@ from catalog.formats.sheets import escape, unescape, write_rejected
 from catalog.formats.template import COLUMNS, write_template
 from catalog.formats.workbook import read_workbook
 from catalog.resources.codes import FormatClass, Openness, PlatformMode, SharingType, UpdateCycle
+from catalog.resources.record import ITEM_LIMIT
 from tests.catalog.sheets import ITEM, RESOURCE, position, workbook
 
 
@@ -162,6 +164,12 @@ class TestCsv:
         assert bad.place == "row 3" and bad.rows[0].cells["日期"] == "昨天"
         assert isinstance(ragged, Rejected)
 
+    def test_too_many_rows_and_an_unknown_encoding_are_refused(self) -> None:
+        with pytest.raises(FileTooLarge):
+            from_csv("\n" * (ROW_LIMIT + 1))
+        with pytest.raises(FileRefused):
+            list(read_csv(io.BytesIO(HEADER.encode()), MAPPING, "no-such"))
+
     def test_an_unknown_cycle_is_other(self) -> None:
         assert only_read(from_csv("甲,局,a,每121日,")).record.update_cycle is UpdateCycle.OTHER
 
@@ -248,6 +256,12 @@ class TestDcatUs:
     def test_members_of_a_wrong_shape_never_break_the_run(self, value: Any) -> None:
         for member in dataset():
             assert len(from_dcat({**dataset(), member: value})) == 1
+
+    def test_members_nested_without_end_are_refused_and_do_not_stop_the_run(self) -> None:
+        deep: Any = 1
+        for _ in range(400):
+            deep = [deep]
+        assert [type(row) for row in from_dcat(dataset(extra_member=deep), dataset())] == [Rejected, Read]
 
     def test_unstorable_characters_are_left_out(self) -> None:
         row = only_read(from_dcat(dataset(title="a\x00b\ud800", extra_member={"k\x00": "v\x00"})))
@@ -345,6 +359,10 @@ class TestWorkbook:
 
     def test_a_fault_of_an_item_stands_in_the_item_s_row(self) -> None:
         assert faults_of(sheet(workbook(RESOURCE, ITEM, {"item.data_type": "C"}))) == [(3, "name")]
+
+    def test_a_resource_of_too_many_items_is_one_fault(self) -> None:
+        rows = sheet(workbook(RESOURCE, ITEM, *({"item.name": f"项{n}"} for n in range(ITEM_LIMIT))))
+        assert faults_of(rows) == [(2, "name")]
 
     def test_a_draft_may_lack_what_filing_demands(self) -> None:
         content = workbook({"title": "只有名称"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,14 @@ from starlette.testclient import TestClient
 
 from app.identity.models import Agency
 from app.kernel.actor import Actor, Role, system_actor
+from app.kernel.clock import frozen, now
 from app.kernel.errors import Invalid, NotFound, NotPermitted
 from app.kernel.history import Event
 from app.kernel.ledger import LedgerEntry
 from catalog.formats.dcat_us import SCHEMA
 from catalog.formats.imports import ImportOptions, ImportReport, find_run, run_import
 from catalog.formats.models import ImportRun
-from catalog.formats.reading import FileRefused
+from catalog.formats.reading import TIME_LIMIT_S, FileRefused, FileTooLarge
 from catalog.resources.models import Item, Resource, ResourceVersion
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
 from tests.factories import Town
@@ -139,6 +142,15 @@ def test_a_file_that_is_none_of_ours_is_refused_and_leaves_nothing(
     with pytest.raises(FileRefused):
         run_import(session, io.BytesIO(content), TAOYUAN, by=OPERATOR)
     assert count(session, ImportRun) == 0
+
+
+def test_a_run_that_takes_too_long_is_given_up(session: Session, town: Town) -> None:
+    later = now() + timedelta(seconds=TIME_LIMIT_S + 1)
+    with ExitStack() as stack, pytest.raises(FileTooLarge):
+        content = table(*(oid(number) for number in range(500)))
+        run_import(
+            session, content, TAOYUAN, by=OPERATOR, progress=lambda _: stack.enter_context(frozen(later))
+        )
 
 
 def test_a_csv_names_its_mapping(session: Session, town: Town) -> None:
