@@ -34,7 +34,7 @@ from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
 from app.identity.profiles import start_clock
 from app.kernel import deadlines, history
-from app.kernel.actor import Actor, ActorKind, Role, system_actor
+from app.kernel.actor import Actor, ActorKind, Role, Scope, system_actor
 from app.kernel.clock import new_id
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Fault, Invalid, NotFound
@@ -178,10 +178,17 @@ def visible_to(by: Actor) -> ColumnElement[bool]:
     if by.kind is ActorKind.SYSTEM:
         return true()
     published = Resource.state == PUBLISHED
-    if by.kind is ActorKind.ANONYMOUS:
+    if not reads_for_agency(by):
         return and_(published, Resource.is_open)
     reviewed = Resource.jurisdiction_id.in_(reviewed_jurisdictions(by)) if reviews(by) else false()
     return or_(published, Resource.agency_id == by.agency_id, reviewed)
+
+
+def reads_for_agency(by: Actor) -> bool:
+    """Whether `by` reads the catalog as its agency does; a client without that scope reads as anyone."""
+    if by.kind is ActorKind.CLIENT:
+        return not by.scopes.isdisjoint({Scope.CATALOG, Scope.CLERK})
+    return by.kind is ActorKind.PERSON
 
 
 def reviews(by: Actor) -> bool:
@@ -214,7 +221,8 @@ def parties_of(session: Session, by: Actor, resource: Resource) -> frozenset[Par
     parties: set[Party] = set()
     if by.agency_id is not None and by.agency_id == resource.agency_id:
         parties.add("owner")
-    if by.is_authority and agencies.authority_of(session, resource.jurisdiction_id).id == by.agency_id:
+    place = literal(resource.jurisdiction_id, Uuid)
+    if by.is_authority and session.scalar(select(place.in_(reviewed_jurisdictions(by)))):
         parties.add("authority")
     return frozenset(parties)
 

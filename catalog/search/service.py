@@ -122,7 +122,7 @@ def audience(session: Session, by: Actor) -> list[Filters]:
     """What `by` may find, as alternatives for the index; says the same as `resources.service.visible_to`."""
     if by.kind is ActorKind.SYSTEM:
         return [{}]
-    if by.kind is ActorKind.ANONYMOUS:
+    if not service.reads_for_agency(by):
         return [{"open": True}]
     alternatives: list[Filters] = [{"published": True}]
     if by.agency_id is not None:

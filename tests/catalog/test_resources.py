@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.identity import agencies
 from app.kernel import deadlines, history, ledger
-from app.kernel.actor import ANONYMOUS, Role
+from app.kernel.actor import ANONYMOUS, Actor, ActorKind, Role, Scope
 from app.kernel.clock import frozen, now
 from app.kernel.deadlines import DeadlineRow
 from app.kernel.wire import encode_cursor
@@ -222,6 +223,18 @@ def test_who_may_know_of_it(desk: Desk) -> None:
     assert desk.sees(opened, *owner) and not desk.sees(opened, *other) and not desk.sees(opened)
 
 
+def test_a_client_reads_as_its_token_s_scope_allows(desk: Desk, session: Session) -> None:
+    ids = [UUID(r["id"]) for r in (desk.create(), desk.published(), desk.published(**OPEN))]
+
+    def seen(*scopes: Scope) -> list[bool]:
+        own = Actor(ActorKind.CLIENT, agency_id=desk.town.id("civil"), scopes=frozenset(scopes))
+        found = set(session.scalars(select(Resource.id).where(service.visible_to(own))))
+        return [i in found for i in ids]
+
+    assert seen(Scope.CATALOG) == seen(Scope.CLERK) == [True, True, True]
+    assert seen(Scope.PULL, Scope.GATEWAY) == [False, False, True]
+
+
 def test_events_are_for_the_parties(desk: Desk) -> None:
     resource = desk.published(**OPEN)
     path = f"{URL}/{resource['id']}/events"
@@ -238,6 +251,17 @@ def test_a_district_without_an_authority_is_reviewed_from_above(desk: Desk, sess
     assert not desk.sees(desk.create("east_health"), "city_authority", CATALOG)
     desk.act(resource, "file", STATEMENT, "west_civil", APPROVER)
     assert desk.act(resource, "publish", None, "city_authority", CATALOG).status_code == 200
+
+
+def test_where_no_authority_is_above_nobody_reviews(desk: Desk, session: Session) -> None:
+    ministry = agencies.register_agency(
+        session, name="某部", jurisdiction_id=desk.town.places["nation"].id, verified=False, by=OPERATOR
+    )
+    incoming = [Incoming(ministry, record(source_id="1"))]
+    upsert_imported(session, incoming, source="s", as_state="published", by=OPERATOR)
+    path = f"{URL}/{session.scalars(select(Resource.id)).one()}"
+    answer = desk.client.get(path, headers=desk.headers("city_authority", CATALOG))
+    assert (answer.status_code, answer.json()["allowed"]) == (200, [])
 
 
 def test_lists_page_and_filter(desk: Desk) -> None:
