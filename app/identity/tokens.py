@@ -57,7 +57,7 @@ class TokenIssuer:
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """A signed JWT of media type `typ` over `claims`, which are taken as they are."""
         return jwt.encode(
-            {"alg": "EdDSA", "typ": typ, "kid": self.key.kid}, claims, self.key, algorithms=["EdDSA"]
+            {"alg": "Ed25519", "typ": typ, "kid": self.key.kid}, claims, self.key, algorithms=["Ed25519"]
         )
 
     def key_set(self) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _claims_hold(claims: dict[str, Any], client_name: str, issuer: TokenIssuer) 
 def actor_of_token(session: Session, issuer: TokenIssuer, token: str) -> Actor | None:
     """The client an access token speaks for, with what it may do now; None where the token does not hold."""
     try:
-        decoded = jwt.decode(token, issuer.key, algorithms=["EdDSA"])
+        decoded = jwt.decode(token, issuer.key, algorithms=["Ed25519"])
     except (JoseError, ValueError, TypeError):
         return None
     claims = decoded.claims
