@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -36,6 +37,8 @@ _ITEM_TYPES: dict[DataType, ItemType] = {
     DataType.DATETIME: ItemType.DATE,
     DataType.LOGICAL: ItemType.BOOLEAN,
 }
+
+LONGEST_TERM = timedelta(days=36525)
 
 _ARTICLE_15 = Text("809 第十五条 不予共享", "Decree 809 Art. 15, not shared")
 _ARTICLE_20 = Text("809 第二十条 向其他部门申请", "Decree 809 Art. 20, applied for from another department")
@@ -108,11 +111,20 @@ def require_sound(
         holding = mine.get(part.resource_id)
         if holding is not None:
             faults += _sharing_faults(f"/resources/{position}", part, holding, requester_id)
-    if terms.valid_until < legal_date(now()):
-        faults.append(Fault("/valid_until", Text("有效期已过", "The last day has passed")))
+    faults += _term_faults(terms)
     if faults:
         raise Invalid(faults=faults)
     return shared
+
+
+def _term_faults(terms: Terms) -> list[Fault]:
+    today = legal_date(now())
+    if terms.valid_until < today:
+        return [Fault("/valid_until", Text("有效期已过", "The last day has passed"))]
+    if terms.valid_until > today + LONGEST_TERM:
+        rule = Text("自今日起不超过 {n} 天", "At most {n} days from today").with_(n=LONGEST_TERM.days)
+        return [Fault("/valid_until", Text("有效期过长", "The term is too long"), rule)]
+    return []
 
 
 def _sharing_faults(path: str, part: ResourceTerms, holding: Holding, requester_id: UUID) -> list[Fault]:

@@ -16,6 +16,7 @@ from app.identity.permissions import permitted
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor
 from app.kernel.db import DbSession, Identified
+from app.kernel.errors import Fault, Invalid
 from app.kernel.machine import Machine, Party
 from app.kernel.text import Text
 from app.kernel.wire import (
@@ -71,7 +72,13 @@ class Paging(Wire):
     @property
     def before(self) -> UUID | None:
         """The last id of the page before."""
-        return UUID(str(decode_cursor(self.cursor, 1)[0])) if self.cursor else None
+        if self.cursor is None:
+            return None
+        try:
+            return UUID(str(decode_cursor(self.cursor, 1)[0]))
+        except ValueError:
+            message = Text("不是本服务给出的翻页标记", "not a cursor this service gave")
+            raise Invalid(faults=[Fault("/cursor", message)]) from None
 
     @property
     def fetch(self) -> int:

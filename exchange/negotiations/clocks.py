@@ -7,8 +7,10 @@ from sqlalchemy.orm import Session
 from app.identity.profiles import profile_for, start_clock
 from app.kernel import history
 from app.kernel.deadlines import Consequence, DeadlineRow
+from app.kernel.errors import Invalid
+from exchange.holdings import require_sound
 from exchange.negotiations.models import Negotiation
-from exchange.negotiations.service import CLOCK, KIND, agree_by_rule
+from exchange.negotiations.service import CLOCK, KIND, agree_by_rule, current_terms
 from exchange.negotiations.states import (
     CONFIRM,
     NEGOTIATION,
@@ -30,10 +32,22 @@ def _overdue(session: Session, deadline: DeadlineRow) -> None:
 def _silence_on_unconditional(session: Session, deadline: DeadlineRow) -> None:
     negotiation = _of(session, deadline)
     options = profile_for(session, jurisdiction_of(session, negotiation.provider_id)).options
-    if options.deemed_consent_unconditional:
+    if options.deemed_consent_unconditional and _can_be_agreed(session, negotiation):
         agree_by_rule(session, negotiation, "deemed")
     else:
         _overdue(session, deadline)
+
+
+def _can_be_agreed(session: Session, negotiation: Negotiation) -> bool:
+    """Whether nothing of what is on the table has left the catalog since."""
+    terms = current_terms(session, negotiation).typed
+    try:
+        require_sound(
+            session, terms, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id
+        )
+    except Invalid:
+        return False
+    return True
 
 
 def _no_response(session: Session, deadline: DeadlineRow) -> None:

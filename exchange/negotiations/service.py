@@ -371,10 +371,11 @@ def _table_draft(
 ) -> None:
     _step(session, negotiation, act, by=by, version=version, reason=reason, data={"terms_hash": to_hash})
     draft = session.get_one(TermsVersion, negotiation.draft_terms_id)
-    _require_sound(session, negotiation, draft.typed)
+    found = _require_sound(session, negotiation, draft.typed)
     side: Literal["requester", "provider"] = "provider" if act == "offer" else "requester"
     consents.consent(session, draft, side, by=by, to_hash=to_hash)
     negotiation.current_terms_id, negotiation.draft_terms_id = draft.id, None
+    negotiation.sharing = holdings.sharing_class(draft.typed, found)
     negotiation.extension_asked, negotiation.waiting_for_material = None, False
 
 
@@ -388,8 +389,10 @@ def accept(session: Session, negotiation: Negotiation, *, to_hash: str, by: Acto
     _await(session, negotiation, CONFIRM, negotiation.provider_id)
 
 
-def _require_sound(session: Session, negotiation: Negotiation, terms: Terms) -> None:
-    holdings.require_sound(
+def _require_sound(
+    session: Session, negotiation: Negotiation, terms: Terms
+) -> Mapping[UUID, holdings.Holding]:
+    return holdings.require_sound(
         session, terms, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id
     )
 
@@ -478,8 +481,8 @@ def hand_over_to_dispute(
 ) -> str:
     """The requester turns to the authority; returns why it may: refused, overdue or stalemate. A refused
     negotiation stays refused, any other ends as disputed."""
-    overdue, refused = negotiation.overdue, negotiation.termination_reason == "refused"
     _step(session, negotiation, "open_dispute", by=by, version=version, reason=reason)
+    overdue, refused = negotiation.overdue, negotiation.termination_reason == "refused"
     negotiation.disputed = True
     negotiation.termination_reason = negotiation.termination_reason or "disputed"
     _close(session, negotiation, "cancelled")

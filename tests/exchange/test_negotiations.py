@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.kernel.actor import Role
 from app.kernel.ledger import LedgerEntry
+from app.kernel.wire import encode_cursor
+from catalog.resources import service as resources
 from exchange.agreements.models import Agreement
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
 from exchange.negotiations.states import NEGOTIATION
@@ -126,6 +128,8 @@ class TestTermsAreChecked:
         body = terms(world.publish(), valid_from="2026-01-01", valid_until="2026-09-17")
         (fault,) = self.refused(world, body)
         assert fault["field"] == "/valid_until"
+        (fault,) = self.refused(world, terms(world.publish(), valid_until="9999-12-31"))
+        assert fault["field"] == "/valid_until"
 
     def test_an_offer_over_another_provider_s_resource(self, world: World) -> None:
         case = world.filed(world.publish())
@@ -205,6 +209,32 @@ class TestUnconditional:
         case = world.filed(resource, items=("name", "amount"))
         assert (case["state"], case["sharing"]) == ("REQUESTED", "conditional")
         assert world.filed(resource, items=("name",))["state"] == "FINALIZED"
+
+    def test_a_counter_offer_that_asks_for_more_is_conditional(self, world: World) -> None:
+        items = [
+            *ITEMS[:3],
+            {**ITEMS[3], "sharing_type": "conditional"},
+            {**ITEMS[0], "code": "x", "sensitive": True},
+        ]
+        resource = world.publish(sharing="unconditional", items=items)
+        case = world.filed(resource, items=("x",))
+        assert case["sharing"] == "unconditional"
+        case = world.offered(case, terms(resource, items=("registered_on",)))
+        case = world.countered(case, terms(resource, items=("registered_on", "amount")))
+        assert case["sharing"] == "conditional"
+        assert [d["duty"] for d in case["deadlines"]] == ["negotiation.reply.conditional"]
+
+    def test_silence_gives_nothing_that_has_left_the_catalog(self, world: World) -> None:
+        items = [{**ITEMS[0], "sensitive": True}, *ITEMS[1:]]
+        resource = world.publish(sharing="unconditional", items=items)
+        case = world.filed(resource)
+        row = resources.find(world.session, resource, world.town.actor("civil", APPROVER))
+        by = world.town.actor("city_authority", Role.CATALOG_ADMINISTRATOR)
+        resources.take_out(world.session, row, "suspend", reason="核实", expected_version=row.version, by=by)
+        assert world.sweep_at(datetime.fromisoformat("2026-09-21T00:00:00+08:00")) == 1
+        late = world.read("negotiations", case["id"], "health")
+        assert (late["state"], late["overdue"]) == ("REQUESTED", True)
+        world.act(late, "agree", "civil", APPROVER, to(late["terms"]), expect=422)
 
     def test_sensitive_items_wait_for_a_person_and_silence_agrees(self, world: World) -> None:
         items = [{**ITEMS[0], "sensitive": True}, *ITEMS[1:]]
@@ -379,6 +409,8 @@ def test_lists_page_by_cursor(world: World) -> None:
     second = world.call("GET", f"/negotiations?limit=2&cursor={first['next']}", "civil", CLERK)
     assert [row["id"] for row in (*first["items"], *second["items"])] == filed[::-1]
     assert second["next"] is None
+    for broken in ("x", encode_cursor("not an id"), encode_cursor(1, 2)):
+        world.call("GET", f"/negotiations?cursor={broken}", "civil", CLERK, expect=422)
 
 
 def test_transfer_to_the_agency_that_holds_the_data(world: World) -> None:
