@@ -68,7 +68,9 @@ def serve(
     port: Annotated[int, typer.Option(help="端口 port; the gateway takes the next one")] = DEFAULT_PORT,
     gateway_port: Annotated[int | None, typer.Option(help="网关端口 port of the central gateway")] = None,
     public_url: Annotated[str | None, typer.Option(help="对外地址 URL under which others reach it")] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="装入样例城市并演示 load the sample city, play the story")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="装入样例城市并演示 load the sample city, play the story")
+    ] = False,
 ) -> None:
     """启动全部服务。Run the whole exchange on this machine."""
     from app import serve as service
@@ -84,7 +86,6 @@ def serve(
             gateway_url=f"http://{host}:{own_gateway_port}",
         )  # fmt: skip
         service.keys_of(settings)
-        place = {"host": host, "port": port, "gateway_port": own_gateway_port}
         if demo:
             from app.demo.serve import serve_demo
 
@@ -93,8 +94,13 @@ def serve(
         with service.running(settings, host=host, port=port, gateway_port=own_gateway_port) as supervisor:
             out.print(pick(f"政通已启动：{url}", f"Zhengtong is ready: {url}"))
             if not any(child.name == "gateway" for child in supervisor.children):
-                out.print(pick("尚无主管部门，请另开终端运行 zhengtong bootstrap。", "No authority yet: run zhengtong bootstrap in another terminal."))
-            service.watch(supervisor, settings, **place)
+                out.print(
+                    pick(
+                        "尚无主管部门，请另开终端运行 zhengtong bootstrap。",
+                        "No authority yet: run zhengtong bootstrap in another terminal.",
+                    )
+                )
+            service.watch(supervisor, settings, host=host, port=port, gateway_port=own_gateway_port)
 
 
 @cli.command()
@@ -142,11 +148,18 @@ def migrate(data: Data = None, as_json: Json = False) -> None:
 
 @cli.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV、data.json 或工作簿 files to import")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, help="CSV、data.json 或工作簿 files to import"),
+    ],
     data: Data = None,
-    agency: Annotated[str | None, typer.Option(help="全部归于该单位（代码） every row is this agency's")] = None,
+    agency: Annotated[
+        str | None, typer.Option(help="全部归于该单位（代码） every row is this agency's")
+    ] = None,
     mapping: Annotated[str | None, typer.Option(help="列映射名称 named column mapping, for CSV")] = None,
-    jurisdiction: Annotated[str | None, typer.Option(help="新单位所属行政区划 where unknown agencies are registered")] = None,
+    jurisdiction: Annotated[
+        str | None, typer.Option(help="新单位所属行政区划 where unknown agencies are registered")
+    ] = None,
     as_state: Annotated[str, typer.Option("--as", help="draft | filed | published")] = "published",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只预览 tell, change nothing")] = False,
     as_json: Json = False,
@@ -168,9 +181,15 @@ def import_(
             )  # fmt: skip
     lines: list[str] = []
     for name, report in reports:
-        lines += [f"{entry.place}: {getattr(entry.message, 'en' if LOCALE == 'en' else 'zh')}" for entry in report.notes]
+        lines += [
+            f"{entry.place}: {getattr(entry.message, 'en' if LOCALE == 'en' else 'zh')}"
+            for entry in report.notes
+        ]
         for entry in report.rejected_rows:
-            lines += [f"{entry.place}: {f.field} {getattr(f.message, 'en' if LOCALE == 'en' else 'zh')}" for f in entry.faults]
+            lines += [
+                f"{entry.place}: {f.field} {getattr(f.message, 'en' if LOCALE == 'en' else 'zh')}"
+                for f in entry.faults
+            ]
         lines.append(
             f"{name}: {pick('新增', 'new')} {report.new}, {pick('变更', 'changed')} {report.changed}, "
             f"{pick('未变', 'unchanged')} {report.unchanged}, {pick('拒收', 'rejected')} {report.rejected}, "
@@ -183,7 +202,9 @@ def import_(
 
 @cli.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="写到该文件 file to write (.xlsx)")], data: Data = None, as_json: Json = False
+    file: Annotated[Path, typer.Argument(help="写到该文件 file to write (.xlsx)")],
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """导出已发布目录为可再导入的工作簿。Export the published catalog as a workbook that imports again."""
     from app.operate import export_workbook
@@ -207,7 +228,9 @@ def search(
         found, total, milliseconds = search_catalog(settings, database, text, limit)
     lines = [f"{row['code']}  {row['title']}  ({row['agency']})  {'、'.join(row['items'])}" for row in found]
     lines.append(pick(f"共 {total} 项，{milliseconds:.1f} 毫秒", f"{total} found in {milliseconds:.1f} ms"))
-    finish({"total": total, "milliseconds": milliseconds, "items": found}, lines, as_json=as_json, ok=total > 0)
+    finish(
+        {"total": total, "milliseconds": milliseconds, "items": found}, lines, as_json=as_json, ok=total > 0
+    )
 
 
 @cli.command()
@@ -230,7 +253,10 @@ def audit_duplicates(
 
     with opened(data) as (_, database):
         findings = audit(database, limit)
-    lines = [f"{f['score']:.2f}  {f['item']} ({f['resource']}) ≈ {f['other_item']} ({f['other_resource']}): {f['reason']}" for f in findings]
+    lines = [
+        f"{f['score']:.2f}  {f['item']} ({f['resource']}) ≈ {f['other_item']} ({f['other_resource']}): {f['reason']}"
+        for f in findings
+    ]
     finish({"findings": findings}, lines, as_json=as_json, ok=not findings)
 
 
@@ -242,14 +268,22 @@ def verify_ledger(data: Data = None, as_json: Json = False) -> None:
 
     with opened(data) as (settings, database):
         size, differences = verify(database, keys_of(settings))
-    lines = [pick(f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}", f"{size} entries verified; {'all hold' if not differences else 'differences:'}"), *differences]
+    lines = [
+        pick(
+            f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}",
+            f"{size} entries verified; {'all hold' if not differences else 'differences:'}",
+        ),
+        *differences,
+    ]
     finish({"entries": size, "differences": differences}, lines, as_json=as_json, ok=not differences)
 
 
 @cli.command()
 def bootstrap(
     data: Data = None,
-    login: Annotated[str, typer.Option(help="首位管理员登录名 login of the first administrator")] = "security",
+    login: Annotated[
+        str, typer.Option(help="首位管理员登录名 login of the first administrator")
+    ] = "security",
     authority: Annotated[str, typer.Option(help="主管部门名称 name of the authority")] = "信息化主管部门",
     jurisdiction: Annotated[str, typer.Option(help="行政区划代码 its division code")] = "100000",
     jurisdiction_name: Annotated[str, typer.Option(help="行政区划名称 its name, where it is new")] = "",
@@ -261,24 +295,45 @@ def bootstrap(
 
     with opened(data) as (_, database):
         secret = make(
-            database, login=login, authority=authority, jurisdiction=jurisdiction, jurisdiction_name=jurisdiction_name
+            database,
+            login=login,
+            authority=authority,
+            jurisdiction=jurisdiction,
+            jurisdiction_name=jurisdiction_name,
         )
-    lines = [pick(f"登录名 {login}，一次性口令 {secret}（24 小时内有效，仅显示这一次）", f"login {login}, one-time secret {secret} (24 hours, shown this once)")]
+    lines = [
+        pick(
+            f"登录名 {login}，一次性口令 {secret}（24 小时内有效，仅显示这一次）",
+            f"login {login}, one-time secret {secret} (24 hours, shown this once)",
+        )
+    ]
     finish({"login": login, "one_time_secret": secret}, lines, as_json=as_json)
 
 
 @cli.command()
-def backup(file: Annotated[Path, typer.Argument(help="备份文件 file to write")], data: Data = None, as_json: Json = False) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(help="备份文件 file to write")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
     """备份数据库（密钥目录须另行备份）。Back the database up; the keys folder is backed up apart."""
     from app.backup import dump
 
     with opened(data) as (_, database):
         dump(database.url, file)
-    finish({"file": str(file), "bytes": file.stat().st_size}, [f"{file}: {file.stat().st_size} B"], as_json=as_json)
+    finish(
+        {"file": str(file), "bytes": file.stat().st_size},
+        [f"{file}: {file.stat().st_size} B"],
+        as_json=as_json,
+    )
 
 
 @cli.command()
-def restore(file: Annotated[Path, typer.Argument(exists=True, help="备份文件 file to read")], data: Data = None, as_json: Json = False) -> None:
+def restore(
+    file: Annotated[Path, typer.Argument(exists=True, help="备份文件 file to read")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
     """把备份恢复到空数据目录。Restore a backup into an empty data folder."""
     from app.backup import load
     from app.serve import migrated, open_database
@@ -291,9 +346,13 @@ def restore(file: Annotated[Path, typer.Argument(exists=True, help="备份文件
 
 @cli.command()
 def demo(
-    url: Annotated[str, typer.Option(help="服务地址 URL of a running service")] = f"http://127.0.0.1:{DEFAULT_PORT}",
+    url: Annotated[
+        str, typer.Option(help="服务地址 URL of a running service")
+    ] = f"http://127.0.0.1:{DEFAULT_PORT}",
     data: Data = None,
-    secrets: Annotated[Path | None, typer.Option(help="JSON：登录名→口令 login → secret, where the data folder is elsewhere")] = None,
+    secrets: Annotated[
+        Path | None, typer.Option(help="JSON：登录名→口令 login → secret, where the data folder is elsewhere")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """在运行中的服务上演示全过程。Play the whole story over HTTP against a running service."""

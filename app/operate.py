@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,13 @@ def import_files(
 ) -> list[tuple[Path, ImportReport]]:
     """Import each file in a transaction of its own. Errors: as `catalog.formats.imports.run_import`."""
     options = ImportOptions(
-        mapping=mapping, agency_code=agency, jurisdiction_code=jurisdiction, as_state=as_state, dry_run=dry_run
+        mapping=mapping,
+        agency_code=agency,
+        jurisdiction_code=jurisdiction,
+        as_state=as_state,
+        dry_run=dry_run,
     )
-    return [
-        (file, import_file(database, file, options, lambda rows, name=file.name: progress(name, rows)))
-        for file in files
-    ]
+    return [(file, import_file(database, file, options, partial(progress, file.name))) for file in files]
 
 
 def search_catalog(
@@ -80,7 +82,7 @@ def search_catalog(
                 "code": each.resource.code,
                 "title": each.resource.title,
                 "agency": each.resource.agency.name,
-                "items": list(each.items),
+                "items": list(each.matching_items),
             }
             for each in found
         ]
@@ -102,7 +104,7 @@ def audit(database: Database, limit: int) -> list[dict[str, Any]]:
         catalog = collection.catalog_profiles(session)
         for profile in collection.published_profiles(session):
             planned = PlannedItem(
-                code=profile.id, name=profile.name, definition=profile.definition, data_type=profile.data_type,
+                name=profile.name, definition=profile.definition, data_type=profile.data_type,
                 code_list=profile.code_list, is_identifier=profile.is_identifier,
             )  # fmt: skip
             context = PlanContext(title=profile.resource_title, population=profile.population)
@@ -157,7 +159,12 @@ def bootstrap(
             agency = session.get(Agency, place.authority_id) if place.authority_id else None
             if agency is None:
                 agency = agencies.register_agency(
-                    session, name=authority, jurisdiction_id=place.id, verified=False, authority=True, by=OPERATOR
+                    session,
+                    name=authority,
+                    jurisdiction_id=place.id,
+                    verified=False,
+                    authority=True,
+                    by=OPERATOR,
                 )
             person = sessions.register_person(
                 session, login=login, name=login, agency_id=agency.id,
@@ -165,7 +172,9 @@ def bootstrap(
             )  # fmt: skip
         elif Role.SECURITY_ADMINISTRATOR not in person.roles:
             raise Conflict(
-                Text("{login} 不是安全管理员。", "{login} is not a security administrator.").with_(login=login)
+                Text("{login} 不是安全管理员。", "{login} is not a security administrator.").with_(
+                    login=login
+                )
             )
         return sessions.issue_one_time_secret(session, person, by=OPERATOR)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,9 @@ ALGORITHMS = ["ES256", "PS256", "EdDSA", "Ed25519"]  # asymmetric only; RS256 is
 ASSERTION_LIFETIME = timedelta(minutes=5)
 TOKEN_LIFETIME = timedelta(minutes=5)
 SKEW = timedelta(seconds=30)
+
+# RFC 9864 renames EdDSA to Ed25519; clients and verifiers in the field know the old name.
+warnings.filterwarnings("ignore", "EdDSA is deprecated")
 
 
 class TokenRefused(Problem):

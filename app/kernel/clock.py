@@ -12,25 +12,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
-_frozen_at: datetime | None = None
+_frozen: list[datetime] = []
 
 
 def now() -> datetime:
     """The current moment, aware, in UTC."""
-    return _frozen_at or datetime.now(UTC)
+    return _frozen[-1] if _frozen else datetime.now(UTC)
 
 
 @contextmanager
 def frozen(moment: datetime) -> Iterator[None]:
     """Let the whole process see `moment` as now, for tests and simulations."""
-    global _frozen_at
     if moment.tzinfo is None:
         raise ValueError("a frozen clock needs an aware datetime")
-    before, _frozen_at = _frozen_at, moment.astimezone(UTC)
+    _frozen.append(moment.astimezone(UTC))
     try:
         yield
     finally:
-        _frozen_at = before
+        _frozen.pop()
 
 
 def new_id() -> UUID:

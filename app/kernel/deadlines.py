@@ -12,7 +12,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import Index, select, text
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session
 
 from app.kernel import jobs
 from app.kernel.calendar import Calendar, legal_date

@@ -63,7 +63,7 @@ class Edge:
         request_id = str(uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
         headers = dict(scope["headers"])
-        seen, started = 0, False
+        seen = 0
 
         async def counted() -> Message:
             nonlocal seen
@@ -71,13 +71,11 @@ class Edge:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
-                    raise _BodyTooLarge
+                    raise _BodyTooLarge(limit)
             return message
 
         async def named(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 present = {key.lower() for key, _ in message["headers"]}
                 extra = {**SECURITY_HEADERS, "Request-Id": request_id}
                 message["headers"] = [
@@ -90,30 +88,28 @@ class Edge:
                 ]
             await send(message)
 
-        locale = negotiate_locale(headers.get(b"accept-language", b"").decode("latin-1"))
-        problem = TooLarge(
-            Text("内容不得超过 {n} 字节。", "The body may not exceed {n} bytes.").with_(n=limit), limit=limit
-        )
-        refusal = JSONResponse(
-            problem.as_wire(locale, scope["path"]),
-            413,
-            media_type=PROBLEM_MEDIA_TYPE,
-            headers={"Connection": "close"},
-        )
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
+            locale = negotiate_locale(headers.get(b"accept-language", b"").decode("latin-1"))
+            body = too_large(limit).as_wire(locale, scope["path"])
+            refusal = JSONResponse(body, 413, media_type=PROBLEM_MEDIA_TYPE, headers={"Connection": "close"})
             await refusal(scope, receive, named)
             return
-        try:
-            await self.app(scope, counted, named)
-        except _BodyTooLarge:
-            if started:
-                raise
-            await refusal(scope, receive, named)
+        await self.app(scope, counted, named)
 
 
-class _BodyTooLarge(Exception):
-    pass
+def too_large(limit: int) -> TooLarge:
+    """The refusal of a body over `limit` bytes."""
+    message = Text("内容不得超过 {n} 字节。", "The body may not exceed {n} bytes.")
+    return TooLarge(message.with_(n=limit), limit=limit)
+
+
+class _BodyTooLarge(HTTPException):
+    """Raised while a body is read. An HTTPException, because FastAPI takes others for a malformed body."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413)
+        self.limit = limit
 
 
 def respond(request: Request, problem: Problem) -> Response:
@@ -153,6 +149,8 @@ def _problem(request: Request, error: Exception) -> Response:
 
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, _BodyTooLarge):
+        return respond(request, too_large(error.limit))
     kind = _MethodNotAllowed if error.status_code == 405 else _BY_STATUS.get(error.status_code, Invalid)
     return respond(request, kind(headers=dict(error.headers or {})))
 

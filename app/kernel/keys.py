@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +67,7 @@ def _once(path: Path, make: Callable[[], bytes]) -> bytes:
             file.write(make())
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)  # fails where another process was first; its key is then the key
-        except FileExistsError:
-            pass
+        with suppress(FileExistsError):  # another process was first; its key is then the key
+            os.link(fresh, path)
         fresh.unlink()
     return path.read_bytes()

@@ -1,0 +1,124 @@
+"""The try-out: the whole service with the sample city, its provider and the story played once.
+
+Owns the order in which they start and what is printed at the end. The service itself is `app.serve`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets as random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app import serve
+from app.demo import load, sample_city
+from app.demo.scenario import play
+from app.demo.story import Story
+from app.kernel.actor import ROLE_NAMES
+from app.kernel.db import Database
+from app.kernel.errors import NotFound
+from app.kernel.text import Text
+from app.settings import Settings, data_folder
+
+PROVIDER_PORT_OFFSET = 2
+TRANSCRIPT = "story.txt"
+SHOWN = (
+    "data.catalog", "data.mediator1", "data.mediator2", "data.security", "data.system", "data.audit",
+    "housing.clerk", "housing.approver", "civil.clerk", "civil.approver", "dh_edu.clerk", "dh_edu.approver",
+    "dh_housing.clerk", "dh_housing.approver", "dh_data.mediator1", "dh_data.mediator2",
+)  # fmt: skip
+
+
+def serve_demo(settings: Settings, *, host: str, port: int, gateway_port: int, out: Console) -> None:
+    """Load the sample city, start everything, play the story once for this data folder, print URL and
+    accounts with fresh one-time secrets, and keep running until SIGTERM or SIGINT."""
+    provider_port = gateway_port + PROVIDER_PORT_OFFSET - 1
+    serve.require_free(host, provider_port)
+    keys = serve.keys_of(settings)
+    secret_file = settings.keys / "demo-provider.secret"
+    if not secret_file.exists():
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(random.token_urlsafe(24))
+    database = Database(settings.database_url, pool_size=2)
+    try:
+        load.load_city(
+            database, keys, provider_url=f"http://{host}:{provider_port}",
+            provider_secret=secret_file.read_text(), table_dsn=settings.database_url,
+        )  # fmt: skip
+        with serve.running(settings, host=host, port=port, gateway_port=gateway_port) as supervisor:
+            command = [
+                sys.executable, "-m", "app.demo.provider_api",
+                "--port", str(provider_port), "--secret-file", str(secret_file),
+            ]  # fmt: skip
+            supervisor.add("provider", command, serve.child_environment(settings))
+            serve.wait_ready(f"http://{host}:{provider_port}/health", supervisor)
+            _play_once(settings, database)
+            _announce(settings, load.one_time_secrets(database, SHOWN), out)
+            serve.watch(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
+    finally:
+        database.close()
+
+
+def play_against(url: str, *, data: Path | None, secrets: Path | None, as_json: bool, out: Console) -> None:
+    """Play the story against a running service. Secrets of its people come from `secrets`, or are issued
+    in the service's own database, found by `data`, or by the note that `serve` leaves for its user.
+    Errors: NotFound where neither is at hand."""
+    base = url.rstrip("/")
+    story = Story(sys.stdout, as_json=as_json)
+    if secrets is not None:
+        known: dict[str, str] = json.loads(secrets.read_text("utf-8"))
+        play(base, known.__getitem__, story=story)
+        return
+    folder = data_folder(data) if data is not None else serve.data_of(base)
+    if folder is None:
+        raise NotFound(
+            Text(
+                "不知道 {url} 的数据目录：请用 --data 指明，或用 --secrets 给出口令。",
+                "The data folder of {url} is not known: name it with --data, or give --secrets.",
+            ).with_(url=base)
+        )
+    with serve.open_database(folder) as database_url:
+        database = Database(database_url, pool_size=2)
+        try:
+            play(base, _secret_from(database), story=story)
+        finally:
+            database.close()
+
+
+def _secret_from(database: Database) -> Callable[[str], str]:
+    return lambda login: load.one_time_secrets(database, [login])[login]
+
+
+def _play_once(settings: Settings, database: Database) -> None:
+    """Play into a transcript that stays in the data folder; an unfinished one is played again."""
+    transcript = settings.data / TRANSCRIPT
+    if transcript.exists():
+        return
+    unfinished = transcript.with_suffix(".unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        play(settings.public_url, _secret_from(database), story=Story(file))
+    unfinished.rename(transcript)
+
+
+def _announce(settings: Settings, secrets: dict[str, str], out: Console) -> None:
+    people = {person.login: person for person in sample_city.people()}
+    agencies = {agency.credit_code: agency for agency in sample_city.agencies()}
+    table = Table("登录名 login", "单位 agency", "角色 role", "一次性口令 one-time secret", box=None)
+    for login, secret in secrets.items():
+        person = people[login]
+        roles = "、".join(ROLE_NAMES[role].zh for role in sorted(person.roles))
+        table.add_row(login, agencies[person.agency].name.zh, roles, secret)
+    out.print()
+    out.print("政通 Zhengtong", style="bold")
+    out.print(f"  控制台 console   {settings.public_url}/")
+    out.print(f"  接口 API         {settings.public_url}/openapi.json")
+    out.print(f"  网关 gateway     {settings.gateway_url}/")
+    out.print(f"  演示记录 story   {settings.data / TRANSCRIPT}")
+    out.print(f"  再演示 replay    zhengtong demo --url {settings.public_url}")
+    out.print("  Ctrl-C 停止 stops")
+    out.print()
+    out.print(table)
