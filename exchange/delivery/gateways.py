@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import ColumnElement, Select, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Uuid, any_, exists, false, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -43,7 +43,7 @@ def served_by(gateway: Actor) -> ColumnElement[bool]:
         return own
     below = exists().where(
         Agency.id == Agreement.provider_id, Jurisdiction.id == Agency.jurisdiction_id,
-        Jurisdiction.path.contains([gateway.jurisdiction_id]),
+        literal(gateway.jurisdiction_id, Uuid) == any_(Jurisdiction.path),
     )  # fmt: skip
     return or_(own, below)
 

@@ -7,7 +7,7 @@ anew on every call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -86,7 +86,7 @@ def issue_grant(
     issued_at = moment.replace(microsecond=0)
     row = GrantIssued(
         id=new_id(), created_at=moment, agreement_id=agreement.id, client_id=by.id, purpose=purpose,
-        items=None if items is None else list(items), expires_at=min(issued_at + GRANT_LIFETIME, last_use),
+        items=None if items is None else list(items), expires_at=min(issued_at + GRANT_LIFETIME, last_use.astimezone(UTC)),
     )  # fmt: skip
     session.add(row)
     session.flush()
