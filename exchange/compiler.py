@@ -6,7 +6,6 @@ It fails closed: what the terms do not name never passes, what a mask cannot rea
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -98,13 +97,16 @@ class JsonProjection:
         self._terms = terms
         codes = list(dict.fromkeys([*terms.items, *sorted(terms.looks_at)]))
         names = [f"f{position}" for position in range(len(codes))]
+        name_of = dict(zip(codes, names, strict=True))
+        untouched = {code for code, cover in covers.items() if cover is None}
         record = msgspec.defstruct(
             "AgreedRecord",
-            [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names],
-            rename=dict(zip(names, codes, strict=True)),
-            gc=False,
+            [
+                (name, msgspec.Raw | msgspec.UnsetType if code in untouched else object, msgspec.UNSET)
+                for code, name in name_of.items()
+            ],
+            rename={name: code for code, name in name_of.items()},
         )
-        name_of = dict(zip(codes, names, strict=True))
         self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
         self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
         self._masked = [(name_of[code], cover) for code, cover in covers.items() if cover is not None]
@@ -112,7 +114,7 @@ class JsonProjection:
         if envelope is not None:
             page = msgspec.defstruct("Page", [("records", page)], rename={"records": envelope})
         self._in_envelope = envelope is not None
-        self._decoder = msgspec.json.Decoder(page)
+        self._decoder = msgspec.json.Decoder(page, float_hook=_exact)
         self._value = msgspec.json.Decoder(float_hook=_exact)
         self._encoder = msgspec.json.Encoder()
 
@@ -139,20 +141,20 @@ class JsonProjection:
 
     def _admit(self, record: Any) -> bool:
         """Test a decoded record and mask it in place."""
-        value = self._value.decode
         if self._seen:
-            seen = {
-                code: value(raw)
-                for code, name in self._seen
-                if (raw := getattr(record, name)) is not msgspec.UNSET
-            }
+            seen: dict[str, object] = {}
+            for code, name in self._seen:
+                value = getattr(record, name)
+                if value is not msgspec.UNSET:
+                    seen[code] = self._value.decode(value) if type(value) is msgspec.Raw else value
             if not self._terms.admits(seen):
                 return False
         for name in self._unsent:
             setattr(record, name, msgspec.UNSET)
         for name, cover in self._masked:
-            if (raw := getattr(record, name)) is not msgspec.UNSET:
-                setattr(record, name, cover(value(raw)))
+            value = getattr(record, name)
+            if value is not msgspec.UNSET:
+                setattr(record, name, cover(value))
         return True
 
 
@@ -203,9 +205,7 @@ def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:  # noqa: PLR0911 - on
             )
         case Hash():
             return _of_text(
-                lambda text: hmac.digest(
-                    mask_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256
-                ).hex()
+                lambda text: hmac.digest(mask_key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
             )
         case YearOnly():
             return _of_text(lambda text: found[1] if (found := _YEAR.match(text)) else HIDDEN)

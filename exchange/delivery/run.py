@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from joserfc.jwk import OKPKey
 
 from exchange.delivery.admission import GrantVerifier
@@ -49,6 +50,11 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+
+def run_gateway(settings: GatewaySettings) -> None:
+    """`serve_gateway` as the whole of a process."""
+    uvloop.run(serve_gateway(settings))
 
 
 async def serve_gateway(settings: GatewaySettings) -> None:

@@ -249,16 +249,16 @@ def paged(records: list[dict[str, Any]], *, member: str | None = "data") -> Beha
 
 
 _PROGRAM = """
-import asyncio, json, resource, sys
+import json, resource, sys
 from pathlib import Path
 from joserfc.jwk import OKPKey
-from exchange.delivery.run import GatewaySettings, serve_gateway
+from exchange.delivery.run import GatewaySettings, run_gateway
 given = json.loads(sys.argv[1])
 given["key"] = OKPKey.import_key(given["key"])
 given["data"] = Path(given["data"])
 if limit := given.pop("file_limit_bytes", None):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-asyncio.run(serve_gateway(GatewaySettings(**given)))
+run_gateway(GatewaySettings(**given))
 """
 
 
