@@ -82,7 +82,7 @@ def world(session: Session, town: Town, client: TestClient) -> Iterator[World]:
 @pytest.fixture
 def agreement(world: World) -> dict[str, Any]:
     """In force: name and date of registration, purpose `check`."""
-    return cast(dict[str, Any], world.agreed())
+    return world.agreed()
 
 
 def system(world: World, agency: str, scope: Scope) -> System:
