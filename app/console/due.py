@@ -1,0 +1,78 @@
+"""Due dates as a reader is told them: the day, the working days left, the duty and its article."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app.console.view import View
+from app.identity.profiles import profile_for
+from app.kernel.calendar import Calendar, legal_date
+from app.kernel.clock import now
+from app.kernel.deadlines import DeadlineRow
+from app.kernel.wire import Label
+from exchange.parties import calendar_for
+from exchange.wire import DeadlineOut
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When it has to be done; `days_left` are working days, negative where it is overdue."""
+
+    on: date
+    days_left: int
+    paused: bool
+
+    @property
+    def overdue(self) -> bool:
+        return self.days_left < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A running clock of a case."""
+
+    duty: Label
+    due: Due
+    legal_basis: str | None
+    provisional: bool
+
+
+def clocks_of(view: View, running: Iterable[DeadlineOut]) -> list[Clock]:
+    """The clocks of a case, named as the reader's rule profile names them."""
+    if view.actor.agency_id is None or view.actor.jurisdiction_id is None:
+        return []
+    calendar = calendar_for(view.session, view.actor.agency_id)
+    duties = profile_for(view.session, view.actor.jurisdiction_id).duties
+    return [
+        Clock(
+            duties[row.duty].label if row.duty in duties else Label(zh=row.duty, en=row.duty),
+            due(row.due_on, row.paused, calendar), row.legal_basis, row.provisional,
+        )
+        for row in running
+    ]  # fmt: skip
+
+
+def due_of(view: View, kind: str, subject_ids: Sequence[UUID]) -> dict[UUID, Due]:
+    """The earliest running clock of each case, counted in the reader's own working days."""
+    if not subject_ids or view.actor.agency_id is None:
+        return {}
+    calendar = calendar_for(view.session, view.actor.agency_id)
+    query = select(DeadlineRow).where(
+        DeadlineRow.kind == kind, DeadlineRow.subject_id.in_(subject_ids), DeadlineRow.ended_at.is_(None)
+    )
+    found: dict[UUID, Due] = {}
+    for row in view.session.scalars(query.order_by(DeadlineRow.due_at)):
+        found.setdefault(row.subject_id, due(row.due_on, row.paused_at is not None, calendar))
+    return found
+
+
+def due(on: date, paused: bool, calendar: Calendar) -> Due:
+    """A due date as of today."""
+    today = legal_date(now())
+    left = calendar.between(today, on) if on >= today else -max(1, calendar.between(on, today))
+    return Due(on, left, paused)

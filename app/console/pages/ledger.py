@@ -1,0 +1,94 @@
+"""The ledger: the newest checkpoint, and the proof of one entry step by step."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from app.console.view import View, looking, permit_page
+from app.identity import ledger_api
+from app.kernel import ledger, merkle
+from app.kernel.checkpoint import Signer, read_note
+from app.kernel.errors import Fault, Invalid, NotFound, Problem
+from app.kernel.text import Text
+
+router = APIRouter(include_in_schema=False)
+permit_page("console.ledger", like="ledger.proof")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One step up the tree: the node so far, its neighbour, and on which side that stands."""
+
+    neighbour: str
+    on_the_left: bool
+    result: str
+
+
+@router.get("/ledger", operation_id="console.ledger")
+def ledger_page(view: Annotated[View, looking("console.ledger")], entry: str = "") -> Response:
+    """Look up an entry by its id and follow its proof."""
+    signer: Signer = view.request.app.state.keys.ledger
+    latest = ledger.latest_checkpoint(view.session)
+    proof: ledger_api.ProofOut | None = None
+    steps: list[Fold] = []
+    problem: Problem | None = None
+    if entry.strip():
+        try:
+            proof = ledger_api.proof(_id(entry), view.session)
+            steps = folds(proof, latest.size if latest else 0)
+        except (NotFound, Invalid):
+            problem = NotFound(
+                Text(
+                    "没有这个条目，或者它还没有编入（约一秒）。",
+                    "No such entry, or it is not numbered yet (about a second).",
+                )
+            )
+    root = _printed(latest.root) if latest else ""
+    leaf = _printed(merkle.leaf_hash(proof.leaf.encode())) if proof else ""
+    return view.page(
+        "ledger.html", status=problem.status if problem else 200, latest=latest, root=root, entry=entry.strip(), proof=proof,
+        steps=steps, leaf=leaf, holds=bool(proof) and (steps[-1].result if steps else leaf) == root, problem=problem, origin=signer.origin,
+        public_key=_printed(signer.public_key),
+        signature_holds=_holds(latest.note, signer) if latest else False,
+    )  # fmt: skip
+
+
+def folds(proof: ledger_api.ProofOut, size: int) -> list[Fold]:
+    """The proof's path as the steps a reader can follow by hand (RFC 6962 §2.1.1)."""
+    sides: list[bool] = []  # root side first: does the neighbour stand on the left
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + (1 << ((end - start - 1).bit_length() - 1))
+        on_the_left = proof.position >= middle
+        sides.append(on_the_left)
+        start, end = (middle, end) if on_the_left else (start, middle)
+    node = merkle.leaf_hash(proof.leaf.encode())
+    steps = []
+    for neighbour, on_the_left in zip(map(base64.b64decode, proof.path), reversed(sides), strict=True):
+        node = merkle.node_hash(neighbour, node) if on_the_left else merkle.node_hash(node, neighbour)
+        steps.append(Fold(_printed(neighbour), on_the_left, _printed(node)))
+    return steps
+
+
+def _printed(node: bytes) -> str:
+    return base64.b64encode(node).decode()
+
+
+def _id(entry: str) -> UUID:
+    try:
+        return UUID(entry.strip())
+    except ValueError:
+        raise Invalid(faults=[Fault("/entry", Text("不是合法的标识", "not an id"))]) from None
+
+
+def _holds(note: str, signer: Signer) -> bool:
+    try:
+        read_note(note, signer.origin, signer.public_key)
+    except ValueError:
+        return False
+    return True

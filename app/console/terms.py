@@ -1,0 +1,241 @@
+"""Terms on pages: told with the names the catalog gives, and entered in a form item by item.
+
+Owns the form's fields. What terms may say is `exchange.terms`' and what they may cover `exchange.holdings`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.console.forms import Form
+from app.kernel.errors import NotFound
+from app.kernel.text import Text
+from catalog.resources.codes import DATA_TYPES, SharingType
+from catalog.resources.models import Resource
+from catalog.resources.record import ItemRecord, ResourceRecord
+from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange, diff, mask_text
+
+MASKS: dict[str, Text] = {
+    "none": Text("不脱敏", "not masked"),
+    "full": Text("全部隐藏", "hidden"),
+    "last_n": Text("仅留末几位（填位数）", "last characters only (how many)"),
+    "hash": Text("不可逆散列", "keyed hash"),
+    "year_only": Text("仅留年份", "year only"),
+    "region_only": Text("仅留区划（填前几位）", "region only (first how many)"),
+    "range": Text("仅留区间（填宽度）", "range only (how wide)"),
+    "constant": Text("固定值（填值）", "always the same (which value)"),
+}
+_PARAMETERS = {"last_n": "keep", "region_only": "keep", "range": "width", "constant": "value"}
+_QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000"}
+
+
+def records_of(session: Session, resource_ids: Iterable[UUID]) -> dict[UUID, ResourceRecord]:
+    """The catalog records of resources that terms name, for whoever may read those terms, whatever has
+    become of the resources since."""
+    rows = session.execute(select(Resource.id, Resource.record).where(Resource.id.in_(list(resource_ids))))
+    return {row.id: ResourceRecord.model_validate(row.record) for row in rows}
+
+
+def _label(zh: str, en: str | None) -> Text:
+    return Text(zh, en or zh)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldItem:
+    code: str
+    name: Text
+    sensitive: bool
+    mask: Text
+    masked: bool
+    filtered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToldResource:
+    id: UUID
+    title: Text
+    items: tuple[ToldItem, ...]
+    scope: str | None
+
+
+def told(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> list[ToldResource]:
+    """The terms' resources and items by name."""
+    parts = []
+    for part in terms.resources:
+        record = records.get(part.resource_id)
+        known = {item.code: item for item in record.items} if record else {}
+        items = []
+        for term in part.items:
+            item = known.get(term.code)
+            items.append(
+                ToldItem(
+                    term.code, _label(item.name, item.name_en) if item else Text(term.code, term.code),
+                    bool(item and item.sensitive), mask_text(term.mask), term.mask.kind != "none", term.filter_on_masked,
+                )
+            )  # fmt: skip
+        title = (
+            _label(record.title, record.title_en)
+            if record
+            else Text(str(part.resource_id), str(part.resource_id))
+        )
+        parts.append(ToldResource(part.resource_id, title, tuple(items), part.scope))
+    return parts
+
+
+def told_changes(
+    before: Terms, after: Terms, records: Mapping[UUID, ResourceRecord]
+) -> list[tuple[TermsChange, Text]]:
+    """Each difference with a label that names the item as the catalog does."""
+    names = {
+        f"/resources/{resource_id}/items/{item.code}": item
+        for resource_id, record in records.items()
+        for item in record.items
+    }
+    changes = []
+    for change in diff(before, after):
+        item = names.get(change.path)
+        label = Text(f"信息项“{item.name}”", f"Item “{item.name_en or item.name}”") if item else change.label
+        changes.append((change, label))
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChoice:
+    """One item of the catalog in the form: whether it is kept, and behind which mask."""
+
+    code: str
+    name: Text
+    definition: str
+    type: Text | None
+    sensitive: bool
+    shared: bool
+    kept: bool
+    mask: str
+    parameter: str
+    filtered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChoice:
+    id: UUID
+    title: Text
+    items: tuple[ItemChoice, ...]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The form of terms as it stands, every field as text: filled from terms or from what was sent."""
+
+    resources: tuple[ResourceChoice, ...]
+    purposes: tuple[Mapping[str, str], ...]
+    values: Mapping[str, str]  # method, dates, quota, retention, disposal, security
+
+    @property
+    def methods(self) -> Mapping[str, Text]:
+        return {method.value: name for method, name in METHOD_NAMES.items()}
+
+    @property
+    def masks(self) -> Mapping[str, Text]:
+        return MASKS
+
+    def wire(self) -> dict[str, Any]:
+        """The terms as the API takes them; a field left blank is absent, so that it is told as missing."""
+        given = {name: value for name, value in self.values.items() if value}
+        quota = {name: given.pop(name) for name in _QUOTA if name in given}
+        purposes = [{k: v for k, v in row.items() if v} for row in self.purposes if any(row.values())]
+        resources = [
+            {
+                "resource_id": str(part.id), "scope": part.scope or None,
+                "items": [_item_wire(item) for item in part.items if item.kept],
+            }
+            for part in self.resources
+        ]  # fmt: skip
+        return {**given, "quota": quota, "purposes": purposes, "resources": resources}
+
+
+def _item_wire(item: ItemChoice) -> dict[str, Any]:
+    mask: dict[str, str] = {"kind": item.mask}
+    if (name := _PARAMETERS.get(item.mask)) and item.parameter:
+        mask[name] = item.parameter
+    return {"code": item.code, "mask": mask, "filter_on_masked": item.filtered and item.mask != "none"}
+
+
+def blank_entry(records: Mapping[UUID, ResourceRecord], today: date) -> Entry:
+    """A form for asking from scratch: nothing is kept until it is picked (the least that is needed, 809-25)."""
+    values = {
+        **_QUOTA, "method": "api", "valid_from": today.isoformat(), "retention_days": "30",
+        "valid_until": today.replace(year=today.year + 1, day=min(today.day, 28)).isoformat(),
+        "disposal": "", "security_measures": "",
+    }  # fmt: skip
+    return Entry(
+        tuple(_choice(i, record, {}, "") for i, record in records.items()),
+        ({"code": "P1", "text": "", "business_matter": "", "legal_basis": ""},), values,
+    )  # fmt: skip
+
+
+def entry_from_terms(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> Entry:
+    """A form filled with terms, every other item of the catalog beside them."""
+    values = {name: str(value) for name, value in terms.quota.model_dump().items()}
+    for name in ("method", "valid_from", "valid_until", "retention_days", "disposal", "security_measures"):
+        values[name] = str(getattr(terms, name))
+    parts = []
+    for part in terms.resources:
+        if part.resource_id not in records:
+            raise NotFound()
+        kept = {
+            item.code: (item.mask.kind, str(getattr(item.mask, _PARAMETERS.get(item.mask.kind, ""), "")), item.filter_on_masked)
+            for item in part.items
+        }  # fmt: skip
+        parts.append(_choice(part.resource_id, records[part.resource_id], kept, part.scope or ""))
+    return Entry(tuple(parts), tuple(purpose.model_dump() for purpose in terms.purposes), values)
+
+
+def entry_from_form(form: Form, records: Mapping[UUID, ResourceRecord]) -> Entry:
+    """The form as it was sent."""
+    parts = []
+    for resource_id, record in records.items():
+        kept = {
+            code: (
+                form.text(f"mask.{resource_id}.{code}") or "none", form.text(f"parameter.{resource_id}.{code}"),
+                bool(form.text(f"filter.{resource_id}.{code}")),
+            )
+            for code in form.all(f"item.{resource_id}")
+        }  # fmt: skip
+        parts.append(_choice(resource_id, record, kept, form.text(f"scope.{resource_id}")))
+    columns = [form.all(f"purpose_{name}") for name in Purpose.model_fields]
+    rows = [dict(zip(Purpose.model_fields, row, strict=True)) for row in zip(*columns, strict=False)]
+    names = (
+        *_QUOTA,
+        "method",
+        "valid_from",
+        "valid_until",
+        "retention_days",
+        "disposal",
+        "security_measures",
+    )
+    return Entry(tuple(parts), tuple(rows), {name: form.text(name) for name in names})
+
+
+def _choice(
+    resource_id: UUID, record: ResourceRecord, kept: Mapping[str, tuple[str, str, bool]], scope: str
+) -> ResourceChoice:
+    items = tuple(_item_choice(record, item, kept.get(item.code or "")) for item in record.items)
+    return ResourceChoice(resource_id, _label(record.title, record.title_en), items, scope)
+
+
+def _item_choice(record: ResourceRecord, item: ItemRecord, kept: tuple[str, str, bool] | None) -> ItemChoice:
+    mask, parameter, filtered = kept or ("none", "", False)
+    return ItemChoice(
+        item.code or "", _label(item.name, item.name_en), item.definition or "",
+        DATA_TYPES[item.data_type] if item.data_type else None, item.sensitive,
+        (item.sharing_type or record.sharing.type) is not SharingType.NOT_SHARED,
+        kept is not None, mask, parameter, filtered,
+    )  # fmt: skip
