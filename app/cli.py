@@ -12,17 +12,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.kernel.db import Database
 from app.kernel.errors import Problem
 from app.kernel.postgres_files import DatabaseNotUsable
 from app.settings import DEFAULT_PORT, Settings, data_folder
+
+if TYPE_CHECKING:
+    from app.kernel.db import Database
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="政通 Zhengtong: 政务数据共享交换")
 out = Console(highlight=False, soft_wrap=True)
@@ -36,6 +38,7 @@ LOCALE = "en" if os.environ.get("LANG", "").lower().startswith("en") else "zh-CN
 @contextmanager
 def opened(data: Path | None) -> Iterator[tuple[Settings, Database]]:
     """Settings and database of a data folder, migrated; works beside a running service."""
+    from app.kernel.db import Database
     from app.serve import migrated, open_database, settings_from_environment
 
     folder = data_folder(data)
@@ -74,12 +77,13 @@ def serve(
 ) -> None:
     """启动全部服务。Run the whole exchange on this machine."""
     from app import serve as service
+    from app.processes import require_free
 
     folder = data_folder(data)
     own_gateway_port = gateway_port or port + 1
     url = public_url or f"http://{host}:{port}"
     for needed in (port, own_gateway_port):
-        service.require_free(host, needed)
+        require_free(host, needed)
     with service.open_database(folder) as database_url:
         settings = Settings(
             data=folder, database_url=service.migrated(database_url), public_url=url,
@@ -106,7 +110,8 @@ def serve(
 @cli.command()
 def worker(data: Data = None) -> None:
     """运行任务、期限、账本编号与检索索引。Run jobs, deadlines, the sequencer and the search index."""
-    from app.serve import die_with_parent, keys_of
+    from app.processes import die_with_parent
+    from app.serve import keys_of
     from app.worker import run_worker
 
     die_with_parent()
@@ -125,18 +130,16 @@ def gateway(
     port: Annotated[int, typer.Option()] = DEFAULT_PORT + 1,
 ) -> None:
     """运行网关：只放行约定的内容。Run a gateway, which lets through what was agreed and nothing else."""
-    import asyncio
-
     from app.kernel.keys import load_private_jwk
-    from app.serve import die_with_parent
-    from exchange.delivery.run import GatewaySettings, serve_gateway
+    from app.processes import die_with_parent
+    from exchange.delivery.run import GatewaySettings, run_gateway
 
     die_with_parent()
     settings = GatewaySettings(
         centre=centre, issuer=issuer, client_id=client_id, key=load_private_jwk(key),
         data=data_folder(data), host=host, port=port,
     )  # fmt: skip
-    asyncio.run(serve_gateway(settings))
+    run_gateway(settings)
 
 
 @cli.command()

@@ -27,7 +27,7 @@ from app.kernel.errors import Conflict
 from app.kernel.keys import ServiceKeys
 from app.kernel.text import Text
 from app.settings import Settings
-from catalog.collection import service as collection
+from catalog.collection import checking
 from catalog.collection.matching import PlanContext, PlannedItem
 from catalog.formats.imports import ImportOptions, ImportReport, import_file
 from catalog.resources.importing import ImportState
@@ -101,8 +101,8 @@ def audit(database: Database, limit: int) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     with database.transaction() as session:
         lift_statement_timeout(session)
-        catalog = collection.catalog_profiles(session)
-        for profile in collection.published_profiles(session):
+        catalog = checking.catalog_profiles(session)
+        for profile in checking.published_profiles(session):
             planned = PlannedItem(
                 name=profile.name, definition=profile.definition, data_type=profile.data_type,
                 code_list=profile.code_list, is_identifier=profile.is_identifier,

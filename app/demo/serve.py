@@ -22,6 +22,7 @@ from app.kernel.actor import ROLE_NAMES
 from app.kernel.db import Database
 from app.kernel.errors import NotFound
 from app.kernel.text import Text
+from app.processes import require_free, wait_ready
 from app.settings import Settings, data_folder
 
 PROVIDER_PORT_OFFSET = 2
@@ -37,7 +38,7 @@ def serve_demo(settings: Settings, *, host: str, port: int, gateway_port: int, o
     """Load the sample city, start everything, play the story once for this data folder, print URL and
     accounts with fresh one-time secrets, and keep running until SIGTERM or SIGINT."""
     provider_port = gateway_port + PROVIDER_PORT_OFFSET - 1
-    serve.require_free(host, provider_port)
+    require_free(host, provider_port)
     keys = serve.keys_of(settings)
     secret_file = settings.keys / "demo-provider.secret"
     if not secret_file.exists():
@@ -55,7 +56,7 @@ def serve_demo(settings: Settings, *, host: str, port: int, gateway_port: int, o
                 "--port", str(provider_port), "--secret-file", str(secret_file),
             ]  # fmt: skip
             supervisor.add("provider", command, serve.child_environment(settings))
-            serve.wait_ready(f"http://{host}:{provider_port}/health", supervisor)
+            wait_ready(f"http://{host}:{provider_port}/health", supervisor)
             _play_once(settings, database)
             _announce(settings, load.one_time_secrets(database, SHOWN), out)
             serve.watch(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
