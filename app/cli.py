@@ -239,11 +239,11 @@ def search(
 @cli.command()
 def reindex(data: Data = None, as_json: Json = False) -> None:
     """重建检索索引。Build the search index anew."""
-    from catalog.search import service
+    from catalog.search import indexing
     from catalog.search.index import CatalogIndex
 
     with opened(data) as (settings, database):
-        count = service.reindex(database, CatalogIndex.open(settings.index))
+        count = indexing.reindex(database, CatalogIndex.open(settings.index))
     finish({"resources": count}, [str(count)], as_json=as_json)
 
 

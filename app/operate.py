@@ -1,4 +1,4 @@
-"""What the operator's commands do beyond one service function: import files, search, audit, verify, set up.
+"""What the operator's commands do beyond one service function: import, export, search, audit, verify, set up.
 
 Owns no rule: each function opens a transaction as the operator and calls what the service calls.
 """
@@ -29,8 +29,13 @@ from app.kernel.text import Text
 from app.settings import Settings
 from catalog.collection import checking
 from catalog.collection.matching import PlanContext, PlannedItem
+from catalog.formats.export import write_csv, write_workbook
 from catalog.formats.imports import ImportOptions, ImportReport, import_file
 from catalog.resources.importing import ImportState
+from catalog.resources.models import Resource
+from catalog.resources.record import ResourceRecord
+from catalog.resources.states import PUBLISHED
+from catalog.search import indexing
 from catalog.search import service as search
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.delivery import receipts
@@ -58,6 +63,30 @@ def import_files(
         dry_run=dry_run,
     )
     return [(file, import_file(database, file, options, partial(progress, file.name))) for file in files]
+
+
+def export_workbook(database: Database, file: Path) -> int:
+    """Write the published catalog to `file`, complete or not at all; returns the number of resources. A workbook
+    that imports again; with the suffix .csv its rows in UTF-8. Errors: FileTooLarge, OSError."""
+    write = write_csv if file.suffix.lower() == ".csv" else write_workbook
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with part.open("xb") as stream, database.transaction() as session:
+            count = write(_published_records(session), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _published_records(session: Session) -> Iterator[ResourceRecord]:
+    """Agency by agency, read as a stream."""
+    lift_statement_timeout(session)
+    query = select(Resource.record).where(Resource.state == PUBLISHED)
+    ordered = query.order_by(Resource.agency_id, Resource.code).execution_options(yield_per=500)
+    return map(ResourceRecord.model_validate, session.scalars(ordered))
 
 
 def search_catalog(
@@ -91,7 +120,7 @@ def search_catalog(
 
 def _catch_up(database: Database, index: CatalogIndex) -> None:
     try:
-        search.run_once(database, index)
+        indexing.run_once(database, index)
     except IndexBusy:  # a worker of this node keeps it up to date
         return
 

@@ -25,7 +25,7 @@ from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection import service as collection
 from catalog.resources import service as resources
-from catalog.search import service as search
+from catalog.search import indexing
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.agreements import service as agreements
 from exchange.disputes import service as disputes
@@ -57,7 +57,7 @@ def tasks() -> dict[str, Task]:
     def wake(session: Session, _args: Mapping[str, Any]) -> None:
         deadlines.sweep(session, consequences())
 
-    return {deadlines.WAKE: wake, **agreements.TASKS}
+    return {deadlines.WAKE: wake, **collection.TASKS, **agreements.TASKS}
 
 
 class Loops:
@@ -108,7 +108,7 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
             return deadlines.sweep(session, missed)
 
     def follow() -> int:
-        return search.run_once(database, index)
+        return indexing.run_once(database, index)
 
     loops = Loops()
     loops.every(SEQUENCE_EVERY_S, sequence)

@@ -8,7 +8,7 @@ from app.identity import agencies
 from app.kernel.actor import ANONYMOUS, system_actor
 from app.kernel.db import Database
 from catalog.formats.imports import ImportOptions, import_file
-from catalog.search import service
+from catalog.search import indexing, service
 from catalog.search.index import CatalogIndex
 
 
@@ -39,7 +39,7 @@ def test_both_catalogs_are_found_in_either_script(
     for path in sorted((shared_data / "us-datajson").glob("*.json")):
         import_file(database, path, ImportOptions())
     index = CatalogIndex.open(tmp_path)
-    assert service.run_once(database, index) == 1429 + 3357
+    assert indexing.run_once(database, index) == 1429 + 3357
     assert all("地號" in row.resource.title for row in found(database, index, "地号")[:5])
     assert any("地號" in row.matching_items for row in found(database, index, "地号"))
     assert found(database, index, "身份证")

@@ -21,7 +21,7 @@ from catalog.resources.importing import ImportState, Incoming, upsert_imported
 from catalog.resources.models import Resource
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
-from catalog.search.service import reindex, run_once
+from catalog.search.indexing import reindex, run_once
 from tests.catalog.samples import OPEN, record
 from tests.conftest import PUBLIC_URL
 from tests.factories import OPERATOR, Town
