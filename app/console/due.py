@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,7 +17,6 @@ from app.kernel.clock import now
 from app.kernel.deadlines import DeadlineRow
 from app.kernel.wire import Label
 from exchange.parties import calendar_for
-from exchange.wire import DeadlineOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,20 @@ class Clock:
     provisional: bool
 
 
-def clocks_of(view: View, running: Iterable[DeadlineOut]) -> list[Clock]:
+class Running(Protocol):
+    """A clock as the representations of cases carry it."""
+
+    @property
+    def duty(self) -> str: ...
+    @property
+    def due_on(self) -> date: ...
+    @property
+    def legal_basis(self) -> str | None: ...
+    @property
+    def provisional(self) -> bool: ...
+
+
+def clocks_of(view: View, running: Iterable[Running]) -> list[Clock]:
     """The clocks of a case, named as the reader's rule profile names them."""
     if view.actor.agency_id is None or view.actor.jurisdiction_id is None:
         return []
@@ -51,7 +64,7 @@ def clocks_of(view: View, running: Iterable[DeadlineOut]) -> list[Clock]:
     return [
         Clock(
             duties[row.duty].label if row.duty in duties else Label(zh=row.duty, en=row.duty),
-            due(row.due_on, row.paused, calendar), row.legal_basis, row.provisional,
+            due(row.due_on, getattr(row, "paused", False), calendar), row.legal_basis, row.provisional,
         )
         for row in running
     ]  # fmt: skip

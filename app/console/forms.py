@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.http import fault_of
 from app.kernel.text import Text
-from catalog.resources.api import Asked as AskedOfResource
-from exchange.wire import Asked
 
 FIELD_LIMIT = 5_000  # terms name up to 500 items of several resources, each with a mask
 
@@ -64,6 +63,13 @@ def validated(body: type[Body], values: Mapping[str, Any]) -> Body:
         raise Invalid(faults=[fault_of(dict(entry)) for entry in error.errors()]) from None
 
 
+class AskedOf(Protocol):
+    """A case as the API's own functions take it."""
+
+    @property
+    def session(self) -> Session: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """An act that a page offers: the API's own route function and the body it takes."""
@@ -74,7 +80,7 @@ class Act:
 
 def perform(
     acts: Mapping[str, Act],
-    asked: Asked[Any] | AskedOfResource,
+    asked: AskedOf,
     form: Form,
     terms: Mapping[str, Any] | None = None,
 ) -> Any:

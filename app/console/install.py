@@ -7,7 +7,17 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.console.pages import account, agreements, catalog, disputes, home, ledger, negotiations, requests
+from app.console.pages import (
+    account,
+    agreements,
+    catalog,
+    collection,
+    disputes,
+    home,
+    ledger,
+    negotiations,
+    requests,
+)
 from app.console.problem import problem_page
 from app.console.view import STATIC
 
@@ -19,6 +29,7 @@ ROUTERS = (
     negotiations.router,
     agreements.router,
     disputes.router,
+    collection.router,
     ledger.router,
 )
 

@@ -16,12 +16,15 @@ from app.kernel.wire import Cursor
 from exchange.agreements import api, service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT
+from exchange.delivery import api as delivery
 from exchange.wire import OptionalReason, Reason
 
 router = APIRouter(include_in_schema=False)
 permit_page("console.agreements", like="agreement.list")
 permit_page("console.agreement", like="agreement.read")
 permit("console.agreement_act")
+
+RECEIPTS_SHOWN = 20
 
 ACTS = {
     "suspend": Act(api.suspend, Reason),
@@ -58,10 +61,14 @@ def _agreement(seen: Seen[Agreement], problem: Problem | None = None, form: Form
     view, case = seen.view, seen.case
     told = api.represent(seen.asked)
     records = pages.records_of(view.session, case.resource_ids)
+    may_count = view.may("agreement.use") and view.may("receipt.list")
+    receipts = delivery.ChosenReceipts(agreement_id=case.id, limit=RECEIPTS_SHOWN)
     return view.page(
         "agreements/one.html", status=problem.status if problem else 200, here=f"/agreements/{case.id}",
         agreement=told, parts=pages.told(told.terms, records), events=api.list_events(seen.asked),
         acts=[act for act in told.allowed if act in ACTS], act_names=AGREEMENT.acts,
+        use=delivery.use_of_agreement(seen.asked) if may_count else None,
+        receipts=delivery.list_receipts(view.session, view.actor, receipts).items if may_count else [],
         clocks=clocks_of(view, told.deadlines), problem=problem, entered=form or Form(), done=view.request.query_params.get("done"),
     )  # fmt: skip
 

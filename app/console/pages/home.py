@@ -18,6 +18,8 @@ from app.console.view import View, looking
 from app.identity.permissions import permit
 from app.kernel.actor import ActorKind, Role
 from app.kernel.text import Text
+from catalog.collection import findings
+from catalog.collection.states import FINDING
 from catalog.resources.models import Resource
 from catalog.resources.service import reviewed_jurisdictions, reviews, visible_to
 from catalog.resources.states import FILED, RESOURCE, RETURNED
@@ -65,7 +67,7 @@ def home(view: Annotated[View, looking("console.home")]) -> Response:
     mine, theirs = _negotiations(view)
     disputed, before_authority = _disputes(view)
     drafts, unfiled = _requests(view)
-    waiting = [*mine, *disputed, *drafts, *_resources(view)]
+    waiting = [*mine, *disputed, *drafts, *_resources(view), *_findings(view)]
     awaited = [*theirs, *before_authority, *unfiled]
     return view.page(
         "home.html", done=None, waiting=sorted(waiting, key=lambda matter: matter.urgency),
@@ -153,6 +155,25 @@ def _resources(view: View) -> list[Matter]:
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _findings(view: View) -> list[Matter]:
+    """Findings that wait for the reader's agency: to answer, or to decide."""
+    if not view.may("finding.list"):
+        return []
+    rows = findings.list_findings(view.session, by=view.actor, waiting=True, limit=SHOWN)
+    due = due_of(view, "finding", [finding.id for finding, _ in rows])
+    return [
+        Matter(
+            f"/plans/{plan.id}#finding-{finding.id}",
+            Text("重复采集", "Finding"),
+            Text("{plan}：{item}", "{plan}: {item}").with_(plan=plan.title, item=finding.typed_item.name),
+            FINDING.states[finding.state],
+            tuple(FINDING.acts[act] for act in findings.allowed_acts(finding, plan, by=view.actor)),
+            due.get(finding.id),
+        )
+        for finding, plan in rows
+    ]
 
 
 def _between(view: View, rows: Sequence[Bilateral]) -> dict[UUID, Text]:

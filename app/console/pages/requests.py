@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -14,13 +14,17 @@ from app.console.view import Seen, View, acting_on, looking, looking_at, permit_
 from app.identity.permissions import permit
 from app.kernel.calendar import legal_date
 from app.kernel.clock import now
-from app.kernel.errors import Problem
+from app.kernel.errors import NotFound, Problem
 from app.kernel.wire import Cursor
+from catalog.collection import findings
+from catalog.collection import service as plans
+from catalog.collection.share_request import ShareRequestBody
 from catalog.resources import service as resources
 from catalog.resources.record import ResourceRecord
 from exchange.requests import api, service
 from exchange.requests.models import ShareRequest
 from exchange.requests.states import REQUEST
+from exchange.terms import Terms
 
 router = APIRouter(include_in_schema=False)
 permit_page("console.requests", like="request.list")
@@ -37,7 +41,7 @@ ACTS = {
     "discard": Act(api.discard_request),
 }
 
-Picked = Annotated[list[UUID], Query(max_length=RESOURCES_AT_ONCE)]
+Picked = Annotated[Sequence[UUID], Query(max_length=RESOURCES_AT_ONCE)]
 
 
 @router.get("/requests", operation_id="console.requests")
@@ -51,10 +55,35 @@ def list_requests(
 
 
 @router.get("/requests/new", operation_id="console.new_request")
-def new_request(view: Annotated[View, looking("console.new_request")], resource: Picked) -> Response:
-    """The form for a request for these resources."""
-    records = _picked(view, resource)
-    return _form(view, pages.blank_entry(records, legal_date(now())), title=_title(records))
+def new_request(
+    view: Annotated[View, looking("console.new_request")],
+    resource: Picked = (),
+    plan: UUID | None = None,
+    finding: UUID | None = None,
+) -> Response:
+    """The form for a request: for these resources from scratch, or as a plan or finding has filled it in."""
+    filled = _filled_in(view, plan, finding)
+    if filled is None:
+        records = _picked(view, resource)
+        return _form(view, pages.blank_entry(records, legal_date(now())), title=_title(records))
+    terms = Terms.model_validate(filled.terms.model_dump(mode="json"))
+    records = _picked(view, [part.resource_id for part in terms.resources])
+    return _form(view, pages.entry_from_terms(terms, records), title=filled.title)
+
+
+def _filled_in(view: View, plan_id: UUID | None, finding_id: UUID | None) -> ShareRequestBody | None:
+    """What takes the place of a collection; None where no plan or finding was named. Errors: NotFound."""
+    if finding_id is not None:
+        found = findings.find_finding(view.session, finding_id, by=view.actor)
+        filled = findings.share_request_for(view.session, *found)
+    elif plan_id is not None:
+        plan = plans.find_plan(view.session, plan_id, by=view.actor)
+        filled = findings.share_request_of_plan(view.session, plan, findings.findings_of(view.session, plan))
+    else:
+        return None
+    if filled is None:
+        raise NotFound()
+    return filled
 
 
 @router.post("/requests/new", operation_id="console.draft_request")
@@ -89,7 +118,7 @@ def _is_id(value: str) -> bool:
     return True
 
 
-def _picked(view: View, resource_ids: list[UUID]) -> dict[UUID, ResourceRecord]:
+def _picked(view: View, resource_ids: Sequence[UUID]) -> dict[UUID, ResourceRecord]:
     """The records of resources that the reader may know of. Errors: NotFound."""
     found = [
         resources.find(view.session, resource_id, view.actor) for resource_id in dict.fromkeys(resource_ids)
