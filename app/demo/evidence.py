@@ -17,7 +17,7 @@ from app.kernel.checkpoint import read_note
 from app.kernel.text import Text
 from exchange.terms import Terms, terms_hash
 
-WHY = Text("809号令第二十九条：记录不可篡改、可追溯", "Decree 809 Art. 29: records cannot be altered and can be traced")
+WHY = Text("809号令第二十九条：记录可查；存证账本（RFC 6962）使其不可改", "Decree 809 Art. 29: records can be read; the ledger (RFC 6962) keeps them unaltered")
 VERIFIED = Text("✓ 离线核验通过：{facts}", "✓ verified offline: {facts}")
 
 
@@ -44,7 +44,7 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
     )  # fmt: skip
     events = stage.step(
         Text("协议的每一步都是一条账目", "Every step of the agreement is an entry"),
-        get(f"/api/v1/agreements/{agreement}/events"), by=by, why=WHY, show=("0.id", "0.act_name.zh", "0.data"),
+        get(f"/api/v1/agreements/{agreement}/events"), by=by, why=WHY, show=("0.id", "0.act_name.zh", "0.data.terms_hash", "0.data.content_hash"),
     )  # fmt: skip
     if events.at("0.data.terms_hash") != read.at("terms_hash"):
         raise StepFailed(Text("账目与协议的条款散列值不同", "The entry attests other terms than the agreement has"))

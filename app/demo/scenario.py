@@ -11,7 +11,7 @@ from datetime import timedelta
 import httpx2
 from pydantic import JsonValue
 
-from app.demo.evidence import check_ledger
+from app.demo import duplicates, evidence
 from app.demo.stage import REQUEST_TIMEOUT_S, Answer, Secrets, Stage, get, post, pull
 from app.demo.story import Story
 from app.kernel.calendar import legal_date
@@ -21,7 +21,7 @@ from app.kernel.text import Text
 CAST = (
     "data.security", "data.mediator1", "data.mediator2", "dh_data.mediator1",
     "emergency.clerk", "emergency.approver", "housing.clerk", "housing.approver", "civil.clerk", "civil.approver",
-    "dh_edu.clerk", "dh_edu.approver",
+    "dh_edu.clerk", "dh_edu.approver", *duplicates.CAST,
 )  # fmt: skip
 
 SUBSISTENCE_ITEMS = (
@@ -53,8 +53,10 @@ def play(base_url: str, secrets: Secrets, *, story: Story) -> None:
     story.chapter(Text("云江市的一次政务数据共享", "Sharing government data in the city of Yunjiang"))
     story.note(
         Text(
+            "条例：《信息化促进条例》；809号令：《政务数据共享条例》（国务院令第809号）。\n"
             "以下每一步都可在另一终端照抄重做：先执行 export 各行（样例人员的短时会话）。查询与拟定可重复；"
             "对已变化的记录再做同一动作，服务会以 409 或 412 拒绝。",
+            "Regulation: the Informatization Promotion Regulation; Decree 809: State Council Decree 809 on sharing.\n"
             "Each step can be repeated in a second terminal after the export lines (short-lived sessions of sample "
             "people). Reading and drafting repeat as they are; an act on a record that has moved on gets 409 or 412.",
         )
@@ -66,7 +68,8 @@ def play(base_url: str, secrets: Secrets, *, story: Story) -> None:
         _unconditional(stage)
         agreement, refused = _negotiated(stage)
         _disputed(stage)
-        check_ledger(stage, agreement=agreement, by="housing.clerk", receipt=refused)
+        duplicates.check_plans(stage)
+        evidence.check_ledger(stage, agreement=agreement, by="housing.clerk", receipt=refused)
 
 
 def _unconditional(stage: Stage) -> None:
@@ -105,7 +108,7 @@ def _negotiated(stage: Stage) -> tuple[str, str]:
     stage.step(
         Text("打开“最低生活保障对象信息”：共享条件、信息项一目了然", "Open the resource: its conditions and items"),
         get(f"/api/v1/resources/{resource}"), by="housing.clerk",
-        why=Text("809号令第十二条：目录载明共享属性和条件", "Decree 809 Art. 12: the catalog states type and conditions"),
+        why=Text("809号令第十四条：目录载明共享属性和条件", "Decree 809 Art. 14: the catalog states type and conditions"),
         show=("record.title", "record.provider.name", "record.sharing.type", "record.sharing.condition", "record.update_cycle"),
         remark=lambda a: Text("信息项：{zh}", "Items: {en}").with_(
             zh="、".join(str(i["name"]) for i in a.list("record.items")),
@@ -140,7 +143,8 @@ def _negotiated(stage: Stage) -> tuple[str, str]:
         stage.step(
             Text("{side}看到同一张回执", "The {side} sees the same receipt").with_(side=side),
             get(f"/api/v1/receipts/{refused.receipt}"), by=login,
-            why=Text("809号令第二十九条：使用全程留痕", "Decree 809 Art. 29: use is recorded throughout"),
+            why=Text("809号令第二十九条：使用记录至少保存三年，双方和主管部门可查",
+                     "Decree 809 Art. 29: records of use are kept three years, for both sides and the authority"),
             show=("id", "at", "items", "result", "problem", "rows"), until=lambda a: a.status == 200,
         )  # fmt: skip
     return agreement, refused.receipt
@@ -152,7 +156,7 @@ def _counter_offer(stage: Stage, negotiation: str, asked: dict[str, JsonValue]) 
         Text("民政局收到申请，答复期限开始计算", "The civil affairs bureau has the request; its clock runs"),
         get(f"/api/v1/negotiations/{negotiation}"), by="civil.clerk",
         why=Text("809号令第二十一条：十个工作日内答复", "Decree 809 Art. 21: reply within ten working days"),
-        show=("requester.name.zh", "state_name.zh", "deadlines", "allowed"),
+        show=("requester.name.zh", "state_name.zh", "deadlines.0.legal_basis", "deadlines.0.due_on", "allowed"),
     )  # fmt: skip
     drafted = stage.step(
         Text("民政局经办人拟定更窄的条款", "The bureau's clerk drafts narrower terms"),
@@ -170,7 +174,7 @@ def _counter_offer(stage: Stage, negotiation: str, asked: dict[str, JsonValue]) 
     stage.step(
         Text("住建局看到两版条款的差别", "The housing bureau sees what changed"),
         get(f"/api/v1/negotiations/{negotiation}/changes", before="1", after=str(offered.number("terms.number"))),
-        by="housing.clerk", why=NEGOTIATION, show=("",),
+        by="housing.clerk", why=NEGOTIATION, remark=_changes,
     )  # fmt: skip
     return offered
 
@@ -254,7 +258,7 @@ def _open_dispute(stage: Stage, negotiation: str) -> str:
     heard = stage.step(
         Text("市主管部门受理", "The city authority admits it"),
         post(f"/api/v1/disputes/{dispute}/admit", version=opened.number("version")), by="data.mediator1", why=DISPUTE,
-        show=("state_name.zh", "deadlines"),
+        show=("state_name.zh", "deadlines.0.due_on", "deadlines.1.due_on"),
     )  # fmt: skip
     for login, who, body in (
         ("dh_edu.clerk", Text("教育局", "education bureau"),
@@ -265,8 +269,8 @@ def _open_dispute(stage: Stage, negotiation: str) -> str:
         heard = stage.step(
             Text("{who}经办人提交陈述", "The {who}'s clerk makes a statement").with_(who=who),
             post(f"/api/v1/disputes/{dispute}/state", {"body": body}, version=heard.number("version")), by=login,
-            why=Text("条例第二十一条：协调应当听取双方意见", "Regulation Art. 21: both sides are heard"),
-            show=("state_name.zh",), remark=Text(body, "(in Chinese above)"),
+            why=Text("条例第二十一条：主管部门协调解决，双方各自陈述", "Regulation Art. 21: the authority resolves it; both sides are heard"),
+            show=("state_name.zh",),
         )  # fmt: skip
     return dispute
 
@@ -275,7 +279,7 @@ def _rule(stage: Stage, dispute: str, granted: dict[str, JsonValue]) -> str:
     """One mediator drafts, another signs; the agreement by ruling."""
     read = stage.step(
         Text("协调员审阅双方陈述和全部要约", "The mediator reads both statements"),
-        get(f"/api/v1/disputes/{dispute}"), by="data.mediator1", why=DISPUTE, show=("statements", "allowed"),
+        get(f"/api/v1/disputes/{dispute}"), by="data.mediator1", why=DISPUTE, show=("statements.0.body", "statements.1.body", "allowed"),
     )  # fmt: skip
     ruling: JsonValue = {
         "outcome": "grant_in_part", "terms": granted,
@@ -294,6 +298,31 @@ def _rule(stage: Stage, dispute: str, granted: dict[str, JsonValue]) -> str:
         by="data.mediator2", why=DISPUTE, show=("state_name.zh", "rulings.0.signed_at", "agreement_id"),
     )  # fmt: skip
     return ruled.text("agreement_id")
+
+
+def _changes(answer: Answer) -> Text:
+    """The differences between two versions of the terms, one a line."""
+    lines = {}
+    for language in ("zh", "en"):
+        told = [
+            (answer.text(f"{n}.label.{language}"), answer.at(f"{n}.before.{language}"), answer.at(f"{n}.after.{language}"))
+            for n in range(len(answer.list()))
+        ]
+        lines[language] = "\n".join(f"{label}: {before or '—'} → {after or '—'}" for label, before, after in told)
+    return Text(lines["zh"], lines["en"])
+
+
+def _consents(answer: Answer) -> Text:
+    """Who stands by the agreement."""
+    given = [(str(row["party"]), str(row["kind"])) for row in answer.list("consents")]
+    if not given:
+        return Text("依据裁决成立，无须双方同意", "It stands by the ruling, without consents")
+    kinds = {"approver": Text("审核人同意", "its approver"), "policy": Text("按政策同意", "policy")}
+    parties = {"requester": Text("需求方", "requester"), "provider": Text("提供方", "provider")}
+    return Text(
+        "；".join(f"{parties[p].zh}：{kinds[k].zh}" for p, k in given),
+        "; ".join(f"{parties[p].en}: {kinds[k].en}" for p, k in given),
+    )
 
 
 def _find(stage: Stage, by: str, words: str, agency: str, *, title: str | None = None) -> str:
@@ -342,7 +371,7 @@ def _agreement(stage: Stage, by: str, agreement: str) -> str:
         Text("共享协议生效：条款与协议各有其散列值", "The agreement is in force: terms and agreement each have their hash"),
         get(f"/api/v1/agreements/{agreement}"), by=by,
         why=Text("809号令第二十二条：自同意之日起二十个工作日内提供", "Decree 809 Art. 22: supply within twenty working days"),
-        show=("state_name.zh", "origin_name.zh", "terms_hash", "content_hash", "consents", "valid_until"),
+        show=("state_name.zh", "origin_name.zh", "terms_hash", "content_hash", "valid_from", "valid_until"), remark=_consents,
     )  # fmt: skip
     return agreement
 

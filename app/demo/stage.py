@@ -105,7 +105,7 @@ def pull(agreement: str, resource: str, **query: str) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """Somebody with a credential; the printed commands find it in `$variable`."""
+    """Somebody with a credential, empty before the first; the printed commands find it in `$variable`."""
 
     name: Text
     variable: str
@@ -215,19 +215,22 @@ class Stage:
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": assertion,
         }
-        player = Player(Text(f"应用系统 {name}", f"the system {name}"), _variable(key), "")
+        name_of_system = Text(f"应用系统“{title.zh}”（{name}）", f"the system {title.en} ({name})")
+        self._players[key] = Player(name_of_system, _variable(key), "")
         answer = self.step(
             Text("系统用私钥签名换取访问令牌（5 分钟有效）", "The system signs for an access token of five minutes"),
             Call("POST", "/oauth/token", form=form),
-            by=None, show=("token_type", "expires_in", "scope"),
+            by=key, show=("token_type", "expires_in", "scope"),
             why=Text("RFC 7523 private_key_jwt：断言只能使用一次", "RFC 7523 private_key_jwt: an assertion is used once"),
         )  # fmt: skip
-        self._add(key, player.name, answer.text("access_token"))
+        self._add(key, name_of_system, answer.text("access_token"))
 
     def hold_grant(self, key: str, holder: str, grant: Answer) -> None:
         """Let `key` stand for the bearer of a grant, for calls at its gateway."""
-        self._gateway = grant.text("gateway").rstrip("/")
-        self._story.export("ZT_GATEWAY", self._gateway)
+        gateway = grant.text("gateway").rstrip("/")
+        if gateway != self._gateway:
+            self._gateway = gateway
+            self._story.export("ZT_GATEWAY", gateway)
         self._add(key, self._players[holder].name, grant.text("token"))
 
     def _add(self, key: str, name: Text, token: str) -> None:
@@ -247,7 +250,7 @@ class Stage:
 
     def _sent(self, call: Call, player: Player | None) -> Answer:
         headers = {"Accept-Language": "zh-CN"}
-        if player is not None:
+        if player is not None and player.token:
             headers["Authorization"] = f"Bearer {player.token}"
         if call.version is not None:
             headers["If-Match"] = f'"{call.version}"'
@@ -273,7 +276,7 @@ class Stage:
         elif call.method != "GET":
             words.append(f"-X {call.method}")
         words.append(f'"{base}{call.path}"')
-        if player is not None:
+        if player is not None and player.token:
             words.append(f'-H "Authorization: Bearer ${player.variable}"')
         if call.version is not None:
             words.append(f"-H 'If-Match: \"{call.version}\"'")

@@ -77,8 +77,8 @@ class Story:
         for member, value in step.shown.items():
             self._line(f"      {member}: {_written(value)}")
         if step.remark is not None:
-            self._line(f"    ※ {step.remark.zh}", "italic")
-            self._line(f"      {step.remark.en}", "italic")
+            self._line(f"    ※ {_indented(step.remark.zh)}", "italic")
+            self._line(f"      {_indented(step.remark.en)}", "italic")
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(Styled(text, style=style), soft_wrap=True)  # commands must stay on one line
@@ -104,4 +104,8 @@ def _as_object(number: int, step: Step) -> dict[str, JsonValue]:
 
 
 def _written(value: JsonValue) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _indented(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _indented(text: str) -> str:
+    return text.strip().replace("\n", "\n        ")
