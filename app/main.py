@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 
+from app.console import install as console
 from app.identity import permissions
 from app.identity.api import router as identity_router
 from app.identity.ledger_api import router as ledger_router
@@ -17,6 +18,7 @@ from app.kernel import http
 from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
+from catalog.collection.api import router as collection_router
 from catalog.formats.api import router as imports_router
 from catalog.resources.api import router as resources_router
 from catalog.search.api import router as search_router
@@ -53,6 +55,7 @@ ROUTERS = (
     resources_router,
     imports_router,
     search_router,
+    collection_router,
     requests_router,
     negotiations_router,
     agreements_router,
@@ -77,9 +80,10 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.index = CatalogIndex.open(settings.index)
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
     http.install(app)
-    require_policies(ROUTERS)
+    require_policies((*ROUTERS, *console.ROUTERS))
     for router in ROUTERS:
         app.include_router(router)
+    console.install_console(app)
     return app
 
 

@@ -22,6 +22,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.orm import Session
 
+import app.identity.api
+import app.identity.ledger_api  # noqa: F401
 from app.identity.permissions import REGISTRY, check, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
