@@ -25,7 +25,7 @@ from exchange import holdings
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import EXCHANGE, conclude
 from exchange.negotiations import consents
-from exchange.negotiations.models import Negotiation, TermsVersion
+from exchange.negotiations.models import Consent, Negotiation, TermsVersion
 from exchange.negotiations.states import (
     ACCEPTED,
     CONFIRM,
@@ -85,15 +85,13 @@ def open_negotiation(
 def reopen_negotiation(session: Session, former: Negotiation, *, directions: str) -> Negotiation:
     """Send the parties back to negotiate under a ruling's directions (remand), from the requester's last
     terms and its approver's consent to them."""
-    mine = select(TermsVersion).where(
-        TermsVersion.negotiation_id == former.id, TermsVersion.party == "requester"
+    stood_by = (
+        select(TermsVersion, Consent)
+        .join(Consent, Consent.terms_version_id == TermsVersion.id)
+        .where(TermsVersion.negotiation_id == former.id)
+        .where(TermsVersion.party == "requester", Consent.party == "requester")
     )
-    stood_by = None
-    for version in session.scalars(mine.order_by(TermsVersion.number.desc())):
-        stood_by = consents.consents_to(session, {version.id})[version.id].get("requester")
-        if stood_by is not None:
-            break
-    assert stood_by is not None, "a filed request has its approver's consent"
+    version, given = session.execute(stood_by.order_by(TermsVersion.number.desc()).limit(1)).one()
     negotiation = _case(session, former.request_id, former.requester_id, former.provider_id, former.sharing)
     negotiation.follows_id, negotiation.directions = former.id, directions
     data = {"terms_hash": version.terms_hash, "follows": str(former.id)}
@@ -103,7 +101,7 @@ def reopen_negotiation(session: Session, former: Negotiation, *, directions: str
     again = consents.write_version(
         session, negotiation, version.typed, party="requester", author_id=version.author_id
     )
-    consents.carry_over(session, stood_by, again)
+    consents.carry_over(session, given, again)
     negotiation.current_terms_id = again.id
     _await_reply(session, negotiation)
     return negotiation
@@ -372,10 +370,11 @@ def _table_draft(
     _step(session, negotiation, act, by=by, version=version, reason=reason, data={"terms_hash": to_hash})
     draft = session.get_one(TermsVersion, negotiation.draft_terms_id)
     found = _require_sound(session, negotiation, draft.typed)
+    if act == "counter_offer":
+        negotiation.sharing = holdings.sharing_class(draft.typed, found)
     side: Literal["requester", "provider"] = "provider" if act == "offer" else "requester"
     consents.consent(session, draft, side, by=by, to_hash=to_hash)
     negotiation.current_terms_id, negotiation.draft_terms_id = draft.id, None
-    negotiation.sharing = holdings.sharing_class(draft.typed, found)
     negotiation.extension_asked, negotiation.waiting_for_material = None, False
 
 

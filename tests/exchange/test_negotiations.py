@@ -223,6 +223,10 @@ class TestUnconditional:
         case = world.countered(case, terms(resource, items=("registered_on", "amount")))
         assert case["sharing"] == "conditional"
         assert [d["duty"] for d in case["deadlines"]] == ["negotiation.reply.conditional"]
+        case = world.offered(
+            world.read("negotiations", case["id"], "civil"), terms(resource, items=("name",))
+        )
+        assert case["sharing"] == "conditional"  # what is offered does not change what was asked for
 
     def test_silence_gives_nothing_that_has_left_the_catalog(self, world: World) -> None:
         items = [{**ITEMS[0], "sensitive": True}, *ITEMS[1:]]
