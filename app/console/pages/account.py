@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
-from app.console.forms import Sent
+from app.console.forms import Sent, validated
 from app.console.view import View, looking, permit_page
+from app.identity import api as identity
 from app.identity import sessions
 from app.kernel.errors import Fault, Invalid, NotSignedIn
 from app.kernel.text import Text
@@ -47,7 +48,7 @@ def sign_in(view: Annotated[View, looking("console.enter")], form: Sent) -> Resp
 @router.post("/sign-out", operation_id="console.sign_out")
 def sign_out(view: Annotated[View, looking("console.sign_out")]) -> Response:
     """End the session."""
-    sessions.sign_out(view.session, view.request.cookies.get(sessions.COOKIE, ""))
+    identity.end_session(view.actor, view.request, view.session)
     response = view.to("/sign-in")
     response.delete_cookie(sessions.COOKIE, **_cookie(view))
     return response
@@ -66,7 +67,9 @@ def set_password(view: Annotated[View, looking("console.set_password")], form: S
     try:
         if password != form.text("again"):
             raise Invalid(faults=[_DIFFER])
-        sessions.set_password(view.session, password=password, by=view.actor)
+        identity.set_password(
+            validated(identity.NewPassword, {"password": password}), view.actor, view.session
+        )
     except Invalid as problem:
         return view.page("password.html", status=422, here="/password", problem=problem)
     return view.to("/")
