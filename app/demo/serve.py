@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from app import serve
 from app.demo import load, sample_city
@@ -108,11 +107,11 @@ def _play_once(settings: Settings, database: Database) -> None:
 def _announce(settings: Settings, secrets: dict[str, str], out: Console) -> None:
     people = {person.login: person for person in sample_city.people()}
     agencies = {agency.credit_code: agency for agency in sample_city.agencies()}
-    table = Table("登录名 login", "单位 agency", "角色 role", "一次性口令 one-time secret", box=None)
+    lines = ["  登录名 login          一次性口令 one-time secret    单位与角色 agency and roles"]
     for login, secret in secrets.items():
         person = people[login]
         roles = "、".join(ROLE_NAMES[role].zh for role in sorted(person.roles))
-        table.add_row(login, agencies[person.agency].name.zh, roles, secret)
+        lines.append(f"  {login:<22}{secret:<30}{agencies[person.agency].name.zh} {roles}")
     out.print()
     out.print("政通 Zhengtong", style="bold")
     out.print(f"  控制台 console   {settings.public_url}/")
@@ -122,4 +121,5 @@ def _announce(settings: Settings, secrets: dict[str, str], out: Console) -> None
     out.print(f"  再演示 replay    zhengtong demo --url {settings.public_url}")
     out.print("  Ctrl-C 停止 stops")
     out.print()
-    out.print(table)
+    for line in lines:
+        out.print(line, markup=False)
