@@ -1,0 +1,136 @@
+"""The check of planned items against what the catalog publishes now.
+
+Owns the profiles a process keeps in memory and when they are built anew. Reads published resources only.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
+
+from app.identity.models import Agency
+from catalog.collection.matching import CatalogProfiles, ItemProfile, PlanCheck, PlanContext
+from catalog.collection.record import (
+    Candidate,
+    CoverageRecord,
+    CoveringRecord,
+    PlannedItemRecord,
+    Supplied,
+    item_code_of,
+    profile_id,
+)
+from catalog.resources.codes import SharingType
+from catalog.resources.models import Item, Resource
+from catalog.resources.states import PUBLISHED
+
+CANDIDATES = 3  # told of each item
+_MATCHES = 50  # looked through for the item by which a covering resource covers
+_READ_ROWS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Profiles and the database snapshot before which every change of the catalog is in them."""
+
+    snapshot: str
+    profiles: CatalogProfiles
+
+
+_kept: weakref.WeakKeyDictionary[Engine, _Kept] = weakref.WeakKeyDictionary()
+_building = threading.Lock()
+
+
+def catalog_profiles(session: Session) -> CatalogProfiles:
+    """What the catalog publishes, as committed or as this transaction has changed it; built anew, in one
+    thread at a time, when something was published or taken out since."""
+    engine = session.get_bind().engine
+    with _building:
+        kept = _kept.get(engine)
+        snapshot = str(session.scalar(text("SELECT CAST(pg_current_snapshot() AS text)")))
+        if kept is not None and not _changed_since(session, kept.snapshot):
+            _kept[engine] = _Kept(
+                snapshot, kept.profiles
+            )  # the next look reads only what came after this one
+            return kept.profiles
+        profiles = CatalogProfiles(published_profiles(session))
+        # What this transaction itself published may yet be rolled back: it is not for others.
+        if not _changed_here(session):
+            _kept[engine] = _Kept(snapshot, profiles)
+        return profiles
+
+
+# By snapshot and not by the last event's number: numbers are not handed out in the order of commits.
+_PUBLICATIONS = (
+    "SELECT EXISTS (SELECT FROM event WHERE kind = 'resource' AND 'published' IN (state_from, state_to)"
+)
+_SINCE = text(
+    f"{_PUBLICATIONS} AND transaction >= pg_snapshot_xmin(CAST(:snapshot AS pg_snapshot))"
+    " AND NOT pg_visible_in_snapshot(transaction, CAST(:snapshot AS pg_snapshot)))"
+)
+_HERE = text(f"{_PUBLICATIONS} AND transaction = pg_current_xact_id_if_assigned())")
+
+
+def _changed_since(session: Session, snapshot: str) -> bool:
+    return bool(session.scalar(_SINCE, {"snapshot": snapshot}))
+
+
+def _changed_here(session: Session) -> bool:
+    return bool(session.scalar(_HERE))
+
+
+def published_profiles(session: Session) -> Iterator[ItemProfile]:
+    query = (
+        select(
+            Item.resource_id, Item.code, Item.name, Item.definition, Item.data_type, Item.code_list, Item.is_key,
+            Item.sharing_type, Resource.title, Resource.sharing_type.label("resource_sharing"),
+            Resource.agency_id, Agency.name.label("agency_name"),
+        )
+        .join(Resource, Resource.id == Item.resource_id)
+        .join(Agency, Agency.id == Resource.agency_id)
+        .where(Resource.state == PUBLISHED)
+        .order_by(Item.resource_id, Item.position)
+    )  # fmt: skip
+    for row in session.execute(query.execution_options(yield_per=_READ_ROWS)):
+        yield ItemProfile(
+            id=profile_id(row.resource_id, row.code), name=row.name, resource_id=str(row.resource_id),
+            resource_title=row.title, agency_id=str(row.agency_id), agency_name=row.agency_name,
+            definition=row.definition or "", data_type=row.data_type or "", code_list=row.code_list or "",
+            is_identifier=row.is_key, sharing_type=row.sharing_type or row.resource_sharing or "",
+        )  # fmt: skip
+
+
+def check_items(session: Session, items: Sequence[PlannedItemRecord], context: PlanContext) -> PlanCheck:
+    """Every item compared with the catalog, its matches best first, and the resources that cover the plan."""
+    return catalog_profiles(session).check_plan([item.compared for item in items], context, _MATCHES)
+
+
+def candidates(check: PlanCheck, position: int, *, asking: UUID | None) -> tuple[Candidate, ...]:
+    """The best matches of one item as they are told to an agency."""
+    return tuple(Candidate.of(match, asking=asking) for match in check.items[position].matches[:CANDIDATES])
+
+
+def coverage(check: PlanCheck) -> CoverageRecord:
+    """The covering resources with the items by which they cover."""
+    found = []
+    for covering in check.coverage.resources:
+        held = {
+            position: match.profile
+            for position in covering.items
+            for match in reversed(check.items[position].matches)  # the best comes last and stays
+            if match.profile.resource_id == covering.resource_id and match.band == "reuse_expected"
+        }
+        first = held[covering.items[0]]
+        found.append(
+            CoveringRecord(
+                resource_id=UUID(first.resource_id), title=first.resource_title, agency_id=UUID(first.agency_id),
+                agency_name=first.agency_name, sharing_type=SharingType(covering.sharing_type) if covering.sharing_type else None,
+                items=tuple(Supplied(position=p, item_code=item_code_of(held[p].id)) for p in covering.items),
+            )
+        )  # fmt: skip
+    return CoverageRecord(resources=tuple(found), share=check.coverage.share)

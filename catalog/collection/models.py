@@ -1,0 +1,114 @@
+"""Tables of collection: plans, findings, notices."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.db import Base, Identified, Stateful
+from catalog.collection.knowledge import Band
+from catalog.collection.record import Candidate, CoverageRecord, PlannedItemRecord, PlanRecord
+from catalog.collection.states import blocks
+
+
+class Plan(Base, Stateful):
+    """采集计划. `coverage` and `model_version` are the check's, from filing on."""
+
+    __tablename__ = "plan"
+
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))
+    jurisdiction_id: Mapped[UUID] = mapped_column(ForeignKey("jurisdiction.id"), index=True)  # the agency's
+    authority_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))  # decides on its findings
+    author_id: Mapped[UUID]  # the person or client who wrote it last
+    title: Mapped[str]
+    period_until: Mapped[date]
+    record: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    coverage: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    model_version: Mapped[str | None]
+
+    __table_args__ = (
+        Index("ix_plan_agency_id", "agency_id", "id"),
+        Index(
+            "ix_plan_period_until", "period_until",
+            postgresql_where=text("state IN ('cleared', 'blocked', 'collecting')"),
+        ),
+        CheckConstraint("state IN ('draft', 'filed') OR model_version IS NOT NULL", name="checked"),
+    )  # fmt: skip
+
+    @property
+    def typed(self) -> PlanRecord:
+        """The plan's content as the object it is."""
+        return PlanRecord.model_validate(self.record)
+
+    @property
+    def typed_coverage(self) -> CoverageRecord | None:
+        return CoverageRecord.model_validate(self.coverage) if self.coverage else None
+
+
+class Finding(Base, Stateful):
+    """A planned item that the catalog seems to hold (疑似重复采集). What was found never changes (trigger)."""
+
+    __tablename__ = "finding"
+
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plan.id"))
+    position: Mapped[int]  # of the item in the plan
+    band: Mapped[str]
+    item: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    candidates: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # best first
+    model_version: Mapped[str]
+    ground: Mapped[str | None]  # of the justification
+    justification: Mapped[str | None]
+    decision: Mapped[str | None]  # the authority's reasons
+    decided_by: Mapped[UUID | None]
+    accepted_scope: Mapped[str | None]
+    accepted_until: Mapped[date | None]
+    appeal: Mapped[str | None]  # why the agency asked again; kept, as it may ask once
+    overdue: Mapped[bool] = mapped_column(default=False)  # the side whose turn it is let its clock run out
+
+    __table_args__ = (
+        UniqueConstraint("plan_id", "position", name="uq_finding_position"),
+        Index("ix_finding_state", "state", "id"),
+        CheckConstraint("band IN ('reuse_expected', 'review')", name="band"),
+        CheckConstraint("(ground IS NULL) = (justification IS NULL)", name="justification"),
+    )
+
+    @property
+    def typed_band(self) -> Band:
+        return "reuse_expected" if self.band == "reuse_expected" else "review"
+
+    @property
+    def typed_item(self) -> PlannedItemRecord:
+        return PlannedItemRecord.model_validate(self.item)
+
+    @property
+    def typed_candidates(self) -> tuple[Candidate, ...]:
+        return tuple(Candidate.model_validate(candidate) for candidate in self.candidates)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps the plan from collecting."""
+        return blocks(self.state, self.band)
+
+
+class Notice(Base, Identified):
+    """通报批评 (Regulation Art. 46(1)). Rows are never changed or removed (trigger)."""
+
+    __tablename__ = "notice"
+
+    finding_id: Mapped[UUID] = mapped_column(ForeignKey("finding.id"), unique=True)
+    authority_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"), index=True)
+    year: Mapped[int]
+    sequence: Mapped[int]  # within the authority's year, without gaps
+    number: Mapped[str]  # 文号
+    legal_basis: Mapped[str]
+    signed_by: Mapped[UUID]
+    text_zh: Mapped[str]  # title, then paragraphs, one line each
+    text_en: Mapped[str]
+
+    __table_args__ = (UniqueConstraint("authority_id", "year", "sequence", name="uq_notice_sequence"),)
