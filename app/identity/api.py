@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import Field
-from sqlalchemy import select
+from sqlalchemy import Uuid, any_, literal, select
 
 from app.identity import agencies, sessions, tokens
 from app.identity.models import Agency, Client, Jurisdiction, Person
@@ -312,7 +312,7 @@ def list_people(
         select(Person)
         .join(Agency, Agency.id == Person.agency_id)
         .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(Jurisdiction.path.contains([actor.jurisdiction_id]))
+        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
         .order_by(Person.login)
         .limit(limit + 1)
     )
@@ -370,7 +370,7 @@ def list_clients(
         select(Client)
         .join(Agency, Agency.id == Client.agency_id)
         .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(Jurisdiction.path.contains([actor.jurisdiction_id]))
+        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
         .order_by(Client.name)
         .limit(limit + 1)
     )

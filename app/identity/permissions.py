@@ -77,6 +77,8 @@ def check(actor: Actor, operation: str) -> None:
             )
         return
     if not permission.roles & actor.roles or (permission.authority and not actor.is_authority):
+        if not permission.roles:
+            raise NotPermitted(Text("此操作仅限应用系统。", "This is for systems, not for people."))
         names = [ROLE_NAMES[role] for role in sorted(permission.roles)]
         where = Text("主管部门的", "the authority's ") if permission.authority else Text("", "")
         raise NotPermitted(

@@ -267,3 +267,14 @@ def test_every_answer_protects_its_reader(client: TestClient) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["request-id"]
+
+
+def test_people_and_clients_are_listed_within_ones_jurisdiction(client: TestClient, town: Town) -> None:
+    name = register(client, town, OKPKey.generate_key("Ed25519"), ["catalog"])
+    near = town.person("east_health", Role.CLERK).login
+    city = town.headers("city_authority", SECURITY)
+    assert near in {row["login"] for row in client.get("/api/v1/people", headers=city).json()["items"]}
+    assert name in {row["name"] for row in client.get("/api/v1/clients", headers=city).json()["items"]}
+    west = town.headers("west_authority", SECURITY)
+    assert near not in {row["login"] for row in client.get("/api/v1/people", headers=west).json()["items"]}
+    assert name not in {row["name"] for row in client.get("/api/v1/clients", headers=west).json()["items"]}
