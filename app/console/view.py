@@ -150,6 +150,7 @@ def render(
     actor: Actor,
     locale: Locale,
     template: str,
+    /,
     *,
     status: int = 200,
     here: str | None = None,

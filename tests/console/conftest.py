@@ -58,7 +58,9 @@ class Browser:
                 continue
             fields.setdefault(at["name"], []).append(unescape(at.get("value", "")))
         for name, options in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', found[1], re.S):
-            chosen = re.search(r'value="([^"]*)"[^>]* selected', options) or re.search(r'value="([^"]*)"', options)
+            chosen = re.search(r'value="([^"]*)"[^>]* selected', options) or re.search(
+                r'value="([^"]*)"', options
+            )
             fields[name] = unescape(chosen[1]) if chosen else ""
         for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', found[1], re.S):
             fields[name] = unescape(text)
@@ -104,5 +106,8 @@ def desks(
     app = create_app(settings, one_transaction, keys)
     if not hasattr(app.state, "problem_page"):
         install_console(app)
-    with clock.frozen(START), TestClient(app, base_url=PUBLIC_URL, headers={"accept-language": "en"}) as client:
+    with (
+        clock.frozen(START),
+        TestClient(app, base_url=PUBLIC_URL, headers={"accept-language": "en"}) as client,
+    ):
         yield Desks(World(session, Town(session), client), client)
