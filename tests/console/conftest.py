@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,9 +40,11 @@ class Browser:
         headers = {"accept-language": language} if language else {}
         return self._keep(self.client.get(address, headers=headers, follow_redirects=True), expect)
 
-    def send(self, action: str, expect: int = 200, **entered: Any) -> str:
+    def send(
+        self, action: str, entered: Mapping[str, Any] | None = None, *, expect: int = 200, **more: Any
+    ) -> str:
         """Fill in and send the page's form to `action`; hidden and chosen fields go as they stand."""
-        fields = {**self.fields(action), **entered}
+        fields = {**self.fields(action), **(entered or {}), **more}
         headers = {"sec-fetch-site": "same-origin", "origin": PUBLIC_URL}
         answer = self.client.post(action, data=fields, headers=headers, follow_redirects=True)
         return self._keep(answer, expect)
