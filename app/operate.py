@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -72,7 +73,8 @@ def export_workbook(database: Database, file: Path) -> int:
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with part.open("xb") as stream, database.transaction() as session:
-            count = write(_published_records(session), stream)
+            with closing(_published_records(session)) as records:
+                count = write(records, stream)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(file)
@@ -81,12 +83,14 @@ def export_workbook(database: Database, file: Path) -> int:
     return count
 
 
-def _published_records(session: Session) -> Iterator[ResourceRecord]:
+def _published_records(session: Session) -> Generator[ResourceRecord]:
     """Agency by agency, read as a stream."""
     lift_statement_timeout(session)
     query = select(Resource.record).where(Resource.state == PUBLISHED)
     ordered = query.order_by(Resource.agency_id, Resource.code).execution_options(yield_per=500)
-    return map(ResourceRecord.model_validate, session.scalars(ordered))
+    with session.scalars(ordered) as records:
+        for record in records:
+            yield ResourceRecord.model_validate(record)
 
 
 def search_catalog(

@@ -333,7 +333,7 @@ class _Bringing:
             self._seen[source_id] = row.place
             self._note(row)
             self._content.update(f"{source_id}\t{content_hash(row.record).hex()}\n".encode())
-            self._waiting.append(Incoming(agency, row.record))
+            self._waiting.append(Incoming(agency, row.record, row.unstated))
             if len(self._waiting) == BATCH:
                 self.bring()
 

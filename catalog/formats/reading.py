@@ -72,13 +72,14 @@ class CellFault(Fault):
 class Read:
     """One resource of the source. `agency` is None where the source names no provider; `notes` tell what of
     it was not read, or breaks the source's own rules, without keeping the resource out. `rows` are handed
-    back where the service refuses it."""
+    back where the service refuses it. `unstated` names the fields that the format has no place for."""
 
     place: str  # "row 17", "dataset[3]"
     record: ResourceRecord
     agency: AgencyRef | None = None
     notes: tuple[Fault, ...] = ()
     rows: tuple[SourceRow, ...] = ()
+    unstated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

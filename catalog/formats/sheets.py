@@ -43,13 +43,13 @@ def write_rejected(rejected: Sequence[Rejected], locale: str) -> bytes:
     book = Workbook(write_only=True)
     sheet = book.create_sheet()
     assert isinstance(sheet, WriteOnlyWorksheet)
-    head: list[Cell] = [_cell(sheet, f"{FAULT_MARK} {_PLACE.in_(locale)}", bold=True)]
+    head: list[Cell] = [text_cell(sheet, f"{FAULT_MARK} {_PLACE.in_(locale)}", bold=True)]
     if "" in faulty:
-        head.append(_cell(sheet, FAULT_MARK, bold=True))
+        head.append(text_cell(sheet, FAULT_MARK, bold=True))
     for name in columns:
-        head.append(_cell(sheet, name, bold=True))
+        head.append(text_cell(sheet, name, bold=True))
         if name in faulty:
-            head.append(_cell(sheet, f"{FAULT_MARK} {name}", bold=True))
+            head.append(text_cell(sheet, f"{FAULT_MARK} {name}", bold=True))
     sheet.append(head)
     for entry in rejected:
         for number, row in enumerate(entry.rows or (SourceRow(0, {}),)):
@@ -71,14 +71,14 @@ def _line(
     faults: Sequence[Fault],
     locale: str,
 ) -> list[Cell]:
-    line = [_cell(sheet, place)]
+    line = [text_cell(sheet, place)]
     if "" in faulty:
-        line.append(_cell(sheet, _words((f for f in faults if _column_of(f, columns) == ""), locale)))
+        line.append(text_cell(sheet, _words((f for f in faults if _column_of(f, columns) == ""), locale)))
     for name in columns:
         own = [f for f in faults if _column_of(f, columns) == name]
-        line.append(_cell(sheet, row.cells.get(name, ""), marked=bool(own)))
+        line.append(text_cell(sheet, row.cells.get(name, ""), marked=bool(own)))
         if name in faulty:
-            line.append(_cell(sheet, _words(own, locale)))
+            line.append(text_cell(sheet, _words(own, locale)))
     return line
 
 
@@ -100,7 +100,8 @@ def _words(faults: Iterable[Fault], locale: str) -> str:
     return "；".join(words)
 
 
-def _cell(sheet: WriteOnlyWorksheet, value: str, *, bold: bool = False, marked: bool = False) -> Cell:
+def text_cell(sheet: WriteOnlyWorksheet, value: str, *, bold: bool = False, marked: bool = False) -> Cell:
+    """A cell of text, escaped, for a sheet that is written as a stream; what no cell can hold is left out."""
     cell = WriteOnlyCell(sheet, escape(clean(value))[:CELL_LIMIT])
     cell.data_type = "s"  # openpyxl would make a formula of what begins with "="
     if bold:

@@ -49,6 +49,12 @@ HEADER_WITHIN = 10  # rows from the top
 
 _TITLE = next(column for column in COLUMNS if column.path == "title")
 _ITEM_NAME = next(column for column in COLUMNS if column.of_item and column.path == "name")
+_TELLING_APART = [
+    c for c in COLUMNS if not c.of_item and c.path in ("provider.name", "provider.code", "code")
+]
+# Fields of the record without a column. A resource that comes back under its code keeps them.
+_STATED = {column.path.split(".")[0] for column in COLUMNS if not column.of_item} | {"items"}
+_UNSTATED = frozenset(ResourceRecord.model_fields) - _STATED
 
 Cell = ReadOnlyCell | EmptyCell
 
@@ -208,13 +214,13 @@ def _resources(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
 
 
 def _begins_another(first: _Line, line: _Line) -> bool:
-    """A row begins another resource with another title, or where it names the title again, another provider."""
+    """A row begins another resource with another title, or where it names the title again, another provider
+    or code."""
     title = line.texts.get(_TITLE)
     if title is None:
         return not line.has(of_item=True) and line.has(of_item=False)
-    providers = [c for c in COLUMNS if c.path in ("provider.name", "provider.code")]
     return title != first.texts.get(_TITLE) or any(
-        c in line.texts and c in first.texts and line.texts[c] != first.texts[c] for c in providers
+        c in line.texts and c in first.texts and line.texts[c] != first.texts[c] for c in _TELLING_APART
     )
 
 
@@ -258,7 +264,7 @@ def _read(lines: Sequence[_Line], layout: _Layout, *, for_filing: bool) -> Row:
         if provider.name or provider.code
         else None
     )
-    return Read(place, record, agency, (), rows)
+    return Read(place, record, agency, (), rows, _UNSTATED)
 
 
 def _code_column() -> Column:

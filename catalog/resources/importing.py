@@ -44,10 +44,12 @@ _PARTIES: frozenset[Party] = frozenset({"importer"})
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record read from a source, and the registered agency that provides it."""
+    """A record read from a source, and the registered agency that provides it. `unstated` names fields of the
+    record that the source has no place for."""
 
     agency: Agency
     record: ResourceRecord
+    unstated: frozenset[str] = frozenset()
 
     @property
     def source_id(self) -> str:
@@ -60,7 +62,7 @@ class Incoming:
 def compare_imported(session: Session, incoming: Sequence[Incoming], *, source: str) -> list[Outcome]:
     """What `upsert_imported` would do with each record, writing nothing."""
     present = _present(session, incoming, source)
-    return [_outcome(present.get(row.source_id), row.record, source) for row in incoming]
+    return [_outcome(present.get(row.source_id), row, source) for row in incoming]
 
 
 def upsert_imported(
@@ -69,7 +71,7 @@ def upsert_imported(
     """Bring in records of `source` (a stable name of the catalog they come from), in the order given.
 
     A resource is known again by (source, record.source_id), or by its own code where the record carries
-    one that its agency has. New ones get `as_state`; a known one is changed where the source changed since
+    one that its agency has; then it keeps what the source has no place for. New ones get `as_state`; a known one is changed where the source changed since
     it was last imported and keeps its state, so what was edited here since stays until then. Withdrawn
     ones are left alone. Each change is one event, one ledger entry and, if published, one version.
     `incoming` may be long (500 is a good batch) and must not name one source_id twice: ValueError.
@@ -78,7 +80,7 @@ def upsert_imported(
         raise ValueError("one source_id twice in a batch")
     advisory_lock(session, f"import:{source}")
     present = _present(session, incoming, source)
-    outcomes = [_outcome(present.get(row.source_id), row.record, source) for row in incoming]
+    outcomes = [_outcome(present.get(row.source_id), row, source) for row in incoming]
     _insert(session, [r for r, o in zip(incoming, outcomes, strict=True) if o == "new"], source, as_state, by)
     changed = [r for r, outcome in zip(incoming, outcomes, strict=True) if outcome == "changed"]
     for row in changed:
@@ -107,31 +109,34 @@ def _present(session: Session, incoming: Sequence[Incoming], source: str) -> dic
     return found
 
 
-def _outcome(resource: Resource | None, record: ResourceRecord, source: str) -> Outcome:
+def _outcome(resource: Resource | None, row: Incoming, source: str) -> Outcome:
     if resource is None:
         return "new"
     if resource.state == WITHDRAWN:
         return "unchanged"
-    if _comes_from(resource, source):
-        same = resource.source_hash == content_hash(record)
+    if _comes_from(resource, row, source):
+        same = resource.source_hash == content_hash(row.record)
     else:
-        same = resource.content_hash == content_hash(_completed(record, resource, source))
+        same = resource.content_hash == content_hash(_completed(row, resource, source))
     return "unchanged" if same else "changed"
 
 
-def _comes_from(resource: Resource, source: str) -> bool:
+def _comes_from(resource: Resource, row: Incoming, source: str) -> bool:
     """Whether it was first imported from `source`; else the record carries its code, as a workbook that was
     exported here does."""
-    return resource.source == source
+    return (resource.source, resource.source_id) == (source, row.source_id)
 
 
-def _completed(record: ResourceRecord, resource: Resource, source: str) -> ResourceRecord:
-    """The record with the code and the item codes the resource already has."""
+def _completed(row: Incoming, resource: Resource, source: str) -> ResourceRecord:
+    """The record with the code and the item codes the resource already has; known by its code, also with what
+    the source has no place for."""
     before = ResourceRecord.model_validate(resource.record)
     update: dict[str, Any] = {"code": resource.code}
-    if not _comes_from(resource, source):
-        update["source_id"] = before.source_id
-    return with_item_codes(record.model_copy(update=update), before.items)
+    if not _comes_from(resource, row, source):
+        update |= {name: getattr(before, name) for name in ("source_id", *row.unstated)}
+        if row.record.classification.resource_class is before.classification.resource_class:
+            update["classification"] = before.classification  # its code says the rest
+    return with_item_codes(row.record.model_copy(update=update), before.items)
 
 
 def _insert(
@@ -193,12 +198,12 @@ def _record_many(
 
 
 def _change(session: Session, resource: Resource, row: Incoming, source: str, by: Actor) -> None:
-    record = _completed(row.record, resource, source)
+    record = _completed(row, resource, source)
     data = {"code": resource.code, "content_sha256": content_hash(record).hex()}
     history.advance(session, resource, RESOURCE, "import_change", by=by, parties=_PARTIES, data=data)
     write_record(resource, record)
     resource.agency_id, resource.jurisdiction_id = row.agency.id, row.agency.jurisdiction_id
-    if _comes_from(resource, source):
+    if _comes_from(resource, row, source):
         resource.source_hash = content_hash(row.record)
     if resource.state == PUBLISHED:
         resource.published_version += 1

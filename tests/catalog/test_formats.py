@@ -354,8 +354,14 @@ class TestWorkbook:
         assert faults_of(sheet(workbook({**RESOURCE, **ITEM, **change}))) == expected
 
     def test_rows_of_one_resource_that_contradict_each_other_are_a_fault(self) -> None:
-        content = workbook({**RESOURCE, "code": "A"}, ITEM, {"title": RESOURCE["title"], "code": "B", **ITEM})
-        assert faults_of(sheet(content)) == [(3, "code")]
+        content = workbook(RESOURCE, ITEM, {"title": RESOURCE["title"], "grade": "核心数据", **ITEM})
+        assert faults_of(sheet(content)) == [(3, "grade")]
+
+    def test_another_code_begins_another_resource(self) -> None:
+        content = workbook(
+            {**RESOURCE, "code": "A"}, ITEM, {"title": RESOURCE["title"]}, {**RESOURCE, "code": "B", **ITEM}
+        )
+        assert [row.record.code for row in sheet(content) if isinstance(row, Read)] == ["A", "B"]
 
     def test_a_fault_of_an_item_stands_in_the_item_s_row(self) -> None:
         assert faults_of(sheet(workbook(RESOURCE, ITEM, {"item.data_type": "C"}))) == [(3, "name")]
