@@ -26,7 +26,7 @@ from app.settings import DEFAULT_PORT, Settings, data_folder
 if TYPE_CHECKING:
     from app.kernel.db import Database
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, help="政通 Zhengtong: 政务数据共享交换")
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="政通 Zhengtong: 政务数据共享交换")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
