@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 import app.identity.api
 import app.identity.ledger_api  # noqa: F401
+from app.console.law import cite
 from app.identity.permissions import REGISTRY, check, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
@@ -228,6 +229,9 @@ def _environment(locale: Locale) -> Environment:
 
     def number(value: int) -> str:
         return format_decimal(value, locale=babel)
+
+    def law(basis: str) -> str:
+        return cite(basis).in_(locale)
 
     functions: dict[str, Callable[..., str]] = {
         "t": t,
