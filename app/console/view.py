@@ -239,6 +239,7 @@ def _environment(locale: Locale) -> Environment:
         "day": day,
         "moment": moment,
         "number": number,
+        "law": law,
     }
     environment.globals.update(functions)
     environment.globals.update(
