@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from app.demo import sample_city
 from app.demo.sample_city import CityPlan
-from app.demo.stage import Answer, Stage, get, post
+from app.demo.stage import Answer, Stage, StepFailed, get, post
 from app.kernel.calendar import legal_date
 from app.kernel.clock import now
 from app.kernel.text import Text
@@ -24,6 +24,9 @@ UPHOLD = Text("条例第十七条、第四十六条第一项：无正当理由�
               "Regulation Art. 17 and 46(1): no collecting again without justification")  # fmt: skip
 
 DISPUTED_ITEM = "月保障金额"
+NOTHING_FLAGGED = Text(
+    "所问均为目录没有的，无一标记，可以采集", "It asks what nobody holds: nothing is flagged, it may go ahead"
+)
 UPHELD_BECAUSE = (
     "目录中该信息由市民政局按日更新，可以共享取得；入户核实可凭共享数据逐户比对，不构成重新采集的正当理由"
     "（《信息化促进条例》第十七条、第四十六条第一项）。"
@@ -32,7 +35,9 @@ UPHELD_BECAUSE = (
 
 def check_plans(stage: Stage) -> None:
     """Play the chapter."""
-    stage.chapter("四、重复采集：东湖区住建局的入户调查", "4. Duplicate collection: a household survey in Donghu")
+    stage.chapter(
+        "四、重复采集：东湖区住建局的入户调查", "4. Duplicate collection: a household survey in Donghu"
+    )
     plans = {plan.id: plan for plan in sample_city.plans()}
     asked_again = _file(stage, "dh_housing", plans["plan-housing-hardship"], "住房保障计划编制")
     findings = stage.step(
@@ -42,12 +47,15 @@ def check_plans(stage: Stage) -> None:
     )  # fmt: skip
     nothing_new = _file(stage, "transport", plans["plan-slow-travel"], "慢行系统建设评估")
     stage.step(
-        Text("对照：出行体验调查问的都是目录没有的，无一标记", "In contrast: the travel survey asks what nobody holds; nothing is flagged"),
+        Text("对照：另一份计划的比对结果", "In contrast: what the check said of the other plan"),
         get(f"/api/v1/plans/{nothing_new}"), by="transport.clerk", why=PLANNING,
-        show=("state_name.zh", "findings", "blocked_by", "allowed"),
+        show=("state_name.zh", "findings", "blocked_by"),
+        remark=lambda a: NOTHING_FLAGGED if set(a.members("findings").values()) == {0} else None,
     )  # fmt: skip
-    finding = next(f"{row['id']}" for row in findings.list() if row["item"] == DISPUTED_ITEM)
-    upheld = _answer_and_decide(stage, finding)
+    flagged = {row["item"]: str(row["id"]) for row in findings.list()}
+    if DISPUTED_ITEM not in flagged:
+        raise StepFailed(Text("“{item}”没有被标记", "“{item}” was not flagged").with_(item=DISPUTED_ITEM))
+    upheld = _answer_and_decide(stage, flagged[DISPUTED_ITEM])
     _share_instead(stage, upheld)
 
 
@@ -114,7 +122,9 @@ def _findings_in_words(answer: Answer) -> Text:
 
 def _in_words(answer: Answer, n: int, language: str) -> str:
     best = f"{n}.best"
-    reasons = "; ".join(answer.text(f"{best}.reasons.{r}.text.{language}") for r in range(len(answer.list(f"{best}.reasons"))))
+    reasons = "; ".join(
+        answer.text(f"{best}.reasons.{r}.text.{language}") for r in range(len(answer.list(f"{best}.reasons")))
+    )
     source = f"{answer.text(f'{best}.agency_name')}《{answer.text(f'{best}.resource_title')}》{answer.text(f'{best}.item_name')}"
     return f"{answer.text(f'{n}.item')} ← {source} {answer.at(f'{best}.score')} ({reasons})"
 

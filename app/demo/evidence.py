@@ -17,7 +17,10 @@ from app.kernel.checkpoint import read_note
 from app.kernel.text import Text
 from exchange.terms import Terms, terms_hash
 
-WHY = Text("809号令第二十九条：记录可查；存证账本（RFC 6962）使其不可改", "Decree 809 Art. 29: records can be read; the ledger (RFC 6962) keeps them unaltered")
+WHY = Text(
+    "809号令第二十九条：记录可查；存证账本（RFC 6962）使其不可改",
+    "Decree 809 Art. 29: records can be read; the ledger (RFC 6962) keeps them unaltered",
+)
 VERIFIED = Text("✓ 离线核验通过：{facts}", "✓ verified offline: {facts}")
 
 
@@ -32,7 +35,10 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
 
     def signed_head(answer: Answer) -> Text:
         size, root = read_note(str(answer.body), origin, public_key)
-        return _verified(f"{size} 条，根 {root.hex()[:16]}…，签名有效", f"{size} entries, root {root.hex()[:16]}…, signature holds")
+        return _verified(
+            f"{size} 条，根 {root.hex()[:16]}…，签名有效",
+            f"{size} entries, root {root.hex()[:16]}…, signature holds",
+        )
 
     stage.step(
         Text("取最新检查点", "The newest checkpoint"), get("/ledger/checkpoint"), by=None, why=WHY, show=("",),
@@ -47,7 +53,9 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
         get(f"/api/v1/agreements/{agreement}/events"), by=by, why=WHY, show=("0.id", "0.act_name.zh", "0.data.terms_hash", "0.data.content_hash"),
     )  # fmt: skip
     if events.at("0.data.terms_hash") != read.at("terms_hash"):
-        raise StepFailed(Text("账目与协议的条款散列值不同", "The entry attests other terms than the agreement has"))
+        raise StepFailed(
+            Text("账目与协议的条款散列值不同", "The entry attests other terms than the agreement has")
+        )
     for entry, what in (
         (events.text("0.id"), Text("协议成立", "the agreement")),
         (receipt, Text("被拒绝的那次调用", "the refused call")),
@@ -77,7 +85,9 @@ def _check_proof(answer: Answer, entry_id: str, origin: str, public_key: bytes) 
     position = answer.number("position")
     told: JsonValue = json.loads(leaf)
     is_about_it = isinstance(told, dict) and told["id"] == entry_id == answer.at("entry_id")
-    if not is_about_it or not merkle.verify_inclusion(merkle.leaf_hash(leaf.encode()), position, size, path, root):
+    if not is_about_it or not merkle.verify_inclusion(
+        merkle.leaf_hash(leaf.encode()), position, size, path, root
+    ):
         raise StepFailed(Text("包含证明不成立", "The inclusion proof does not hold"))
     return _verified(
         f"第 {position} 条，经 {len(path)} 个节点到达已签名的根（{size} 条）",

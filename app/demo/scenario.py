@@ -33,15 +33,24 @@ STUDENT_ITEMS = (
 )  # fmt: skip
 RULED_OUT = ("monthly_amount", "poverty_cause")
 
-ARTICLE_14 = Text("809号令第十四条：无条件共享的资源应当直接共享", "Decree 809 Art. 14: unconditional resources are shared at once")
+ARTICLE_14 = Text(
+    "809号令第十四条：无条件共享的资源应当直接共享",
+    "Decree 809 Art. 14: unconditional resources are shared at once",
+)
 ARTICLE_20 = Text("条例第二十一条、809号令第二十条：向数据持有单位提出申请，经办、审核分离",
                   "Regulation Art. 21, Decree 809 Art. 20: ask the agency that holds it; one drafts, another files")  # fmt: skip
-ARTICLE_25 = Text("809号令第二十五条：不得超出履职所需的内容和范围", "Decree 809 Art. 25: no more content or scope than the duty needs")
+ARTICLE_25 = Text(
+    "809号令第二十五条：不得超出履职所需的内容和范围",
+    "Decree 809 Art. 25: no more content or scope than the duty needs",
+)
 NEGOTIATION = Text("条例第二十一条：内容、范围、用途、方式由双方商定",
                    "Regulation Art. 21: the two agree content, scope, purpose and method")  # fmt: skip
 DISPUTE = Text("条例第二十一条、809号令第二十八条：跨级争议由共同的上级主管部门协调",
                "Regulation Art. 21, Decree 809 Art. 28: across levels the common superior authority mediates")  # fmt: skip
-SUPPLY = Text("809号令第二十二条：按协议提供，每次调用留有回执", "Decree 809 Art. 22: supply as agreed; every call leaves a receipt")
+SUPPLY = Text(
+    "809号令第二十二条：按协议提供，每次调用留有回执",
+    "Decree 809 Art. 22: supply as agreed; every call leaves a receipt",
+)
 
 
 def play(base_url: str, secrets: Secrets, *, story: Story) -> None:
@@ -90,12 +99,17 @@ def _unconditional(stage: Stage) -> None:
         show=("state", "state_name.zh", "sharing", "agreement_id"), until=lambda a: a.at("agreement_id") is not None,
     )  # fmt: skip
     agreement = _agreement(stage, "emergency.clerk", agreed.text("agreement_id"))
-    system = "emergency-ledger"
-    stage.register_system(system, owner="emergency.clerk", title=Text("安全监管台账系统", "work safety ledger"), scopes=("pull",))
-    _grant(stage, system, agreement, "work-safety-ledger")
+    bearer = _admit_system(
+        stage,
+        "emergency-ledger",
+        Text("安全监管台账系统", "work safety ledger"),
+        owner="emergency.clerk",
+        agreement=agreement,
+        purpose="work-safety-ledger",
+    )
     stage.step(
         Text("批量取数（示三行）：直接读取提供方的数据表", "Pull in bulk (three rows): straight from the provider's table"),
-        pull(agreement, resource, purpose="work-safety-ledger", limit="3"), by=f"{system}-grant", why=SUPPLY,
+        pull(agreement, resource, purpose="work-safety-ledger", limit="3"), by=bearer, why=SUPPLY,
         show=("0", "1", "2"), until=_served,
     )  # fmt: skip
 
@@ -103,7 +117,10 @@ def _unconditional(stage: Stage) -> None:
 def _negotiated(stage: Stage) -> tuple[str, str]:
     """A conditional resource: request, counter-offer, agreement, delivery, and a refused item.
     Returns the ids of the agreement and of the refused call's receipt."""
-    stage.chapter("二、有条件共享：住建局复核公租房保障资格", "2. Conditional: the yearly review of public rental housing")
+    stage.chapter(
+        "二、有条件共享：住建局复核公租房保障资格",
+        "2. Conditional: the yearly review of public rental housing",
+    )
     resource = _find(stage, "housing.clerk", "低保", "云江市民政局", title="最低生活保障对象信息")
     stage.step(
         Text("打开“最低生活保障对象信息”：共享条件、信息项一目了然", "Open the resource: its conditions and items"),
@@ -123,12 +140,17 @@ def _negotiated(stage: Stage) -> tuple[str, str]:
     negotiation = _request(stage, "housing", "公租房保障家庭低保情况", terms)
     offered = _counter_offer(stage, negotiation, terms)
     agreement = _consent(stage, negotiation, offered)
-    system = "housing-review"
-    stage.register_system(system, owner="housing.clerk", title=Text("公租房资格复核系统", "public rental review"), scopes=("pull",))
-    _grant(stage, system, agreement, "public-rental-review")
+    bearer = _admit_system(
+        stage,
+        "housing-review",
+        Text("公租房资格复核系统", "public rental review"),
+        owner="housing.clerk",
+        agreement=agreement,
+        purpose="public-rental-review",
+    )
     stage.step(
         Text("取数（示两行）：证件号只留末四位，没有约定的字段一概没有", "Pull two rows: identity numbers show four digits; nothing else is there"),
-        pull(agreement, resource, purpose="public-rental-review", limit="2"), by=f"{system}-grant", why=SUPPLY,
+        pull(agreement, resource, purpose="public-rental-review", limit="2"), by=bearer, why=SUPPLY,
         show=("0", "1"), until=_served,
         remark=Text("民政局的接口里有银行账号、联系电话、月保障金额；它们没有离开网关。",
                     "The bureau's API also holds bank account, telephone and amount; they never left the gateway."),
@@ -136,10 +158,13 @@ def _negotiated(stage: Stage) -> tuple[str, str]:
     refused = stage.step(
         Text("改要月保障金额：拒绝，并且留下回执", "Ask for the monthly amount after all: refused, and on record"),
         pull(agreement, resource, purpose="public-rental-review", items="household_code,monthly_amount", limit="2"),
-        by=f"{system}-grant", why=ARTICLE_25, expect=403, show=("type", "title", "detail"),
+        by=bearer, why=ARTICLE_25, expect=403, show=("type", "title", "detail"),
     )  # fmt: skip
     assert refused.receipt is not None
-    for login, side in (("housing.clerk", Text("需求方", "requester")), ("civil.clerk", Text("提供方", "provider"))):
+    for login, side in (
+        ("housing.clerk", Text("需求方", "requester")),
+        ("civil.clerk", Text("提供方", "provider")),
+    ):
         stage.step(
             Text("{side}看到同一张回执", "The {side} sees the same receipt").with_(side=side),
             get(f"/api/v1/receipts/{refused.receipt}"), by=login,
@@ -195,9 +220,12 @@ def _consent(stage: Stage, negotiation: str, offered: Answer) -> str:
     return _agreement(stage, "housing.approver", agreed.text("agreement_id"))
 
 
-def _disputed(stage: Stage) -> str:
-    """A refusal across levels goes to the common superior, whose ruling becomes an agreement; its id."""
-    stage.chapter("三、拒绝、争议与裁决：东湖区教育局认定困难学生", "3. Refusal, dispute and ruling: student aid in Donghu District")
+def _disputed(stage: Stage) -> None:
+    """A refusal across levels goes to the common superior, whose ruling becomes an agreement."""
+    stage.chapter(
+        "三、拒绝、争议与裁决：东湖区教育局认定困难学生",
+        "3. Refusal, dispute and ruling: student aid in Donghu District",
+    )
     resource = _find(stage, "dh_edu.clerk", "最低生活保障", "云江市民政局", title="最低生活保障对象信息")
     terms = _terms(
         resource, STUDENT_ITEMS, scope="division_code = '980104' AND benefit_status = '1'", method="api",
@@ -209,16 +237,20 @@ def _disputed(stage: Stage) -> str:
     dispute = _open_dispute(stage, negotiation)
     agreement = _rule(stage, dispute, _without(terms, *RULED_OUT))
     _agreement(stage, "dh_edu.clerk", agreement)
-    system = "student-aid"
-    stage.register_system(system, owner="dh_edu.clerk", title=Text("学生资助认定系统", "student aid review"), scopes=("pull",))
-    _grant(stage, system, agreement, "student-aid-review")
+    bearer = _admit_system(
+        stage,
+        "student-aid",
+        Text("学生资助认定系统", "student aid review"),
+        owner="dh_edu.clerk",
+        agreement=agreement,
+        purpose="student-aid-review",
+    )
     stage.step(
         Text("按裁决取数：只有东湖区在享人员", "Pull as ruled: persons on the allowance in Donghu District only"),
-        pull(agreement, resource, purpose="student-aid-review"), by=f"{system}-grant", why=SUPPLY,
+        pull(agreement, resource, purpose="student-aid-review"), by=bearer, why=SUPPLY,
         show=("0",), until=_served,
         remark=lambda a: Text("共 {n} 行", "{n} rows").with_(n=len(a.list())),
     )  # fmt: skip
-    return agreement
 
 
 def _refuse(stage: Stage, negotiation: str) -> None:
@@ -305,10 +337,16 @@ def _changes(answer: Answer) -> Text:
     lines = {}
     for language in ("zh", "en"):
         told = [
-            (answer.text(f"{n}.label.{language}"), answer.at(f"{n}.before.{language}"), answer.at(f"{n}.after.{language}"))
+            (
+                answer.text(f"{n}.label.{language}"),
+                answer.at(f"{n}.before.{language}"),
+                answer.at(f"{n}.after.{language}"),
+            )
             for n in range(len(answer.list()))
         ]
-        lines[language] = "\n".join(f"{label}: {before or '—'} → {after or '—'}" for label, before, after in told)
+        lines[language] = "\n".join(
+            f"{label}: {before or '—'} → {after or '—'}" for label, before, after in told
+        )
     return Text(lines["zh"], lines["en"])
 
 
@@ -336,7 +374,7 @@ def _find(stage: Stage, by: str, words: str, agency: str, *, title: str | None =
 
     answer = stage.step(
         Text("在目录中检索“{words}”", "Search the catalog for “{words}”").with_(words=words),
-        get("/api/v1/search", q=words, limit="5"), by=by,
+        get("/api/v1/search", q=words, limit="20"), by=by,
         why=Text("条例第十七条：先查目录，能共享的不重复采集", "Regulation Art. 17: look first; do not collect what can be shared"),
         show=("total",), until=lambda a: bool(hits(a)), remark=_titles,
     )  # fmt: skip
@@ -344,7 +382,8 @@ def _find(stage: Stage, by: str, words: str, agency: str, *, title: str | None =
 
 
 def _titles(answer: Answer) -> Text:
-    named = [(f"items.{n}.title", f"items.{n}.title_en") for n in range(len(answer.list("items")))]
+    """The first few that were found."""
+    named = [(f"items.{n}.title", f"items.{n}.title_en") for n in range(min(5, len(answer.list("items"))))]
     return Text("找到：{zh}", "Found: {en}").with_(
         zh="、".join(answer.text(zh) for zh, _ in named), en=", ".join(str(answer.at(en)) for _, en in named)
     )
@@ -376,13 +415,15 @@ def _agreement(stage: Stage, by: str, agreement: str) -> str:
     return agreement
 
 
-def _grant(stage: Stage, system: str, agreement: str, purpose: str) -> None:
+def _admit_system(stage: Stage, key: str, title: Text, *, owner: str, agreement: str, purpose: str) -> str:
+    """Register a system of `owner`'s agency and get it a grant; who bears the grant on the stage."""
+    stage.register_system(key, owner=owner, title=title)
     answer = stage.step(
         Text("系统为这一用途申请授权凭证（5 分钟有效）", "The system asks for a grant for this purpose (five minutes)"),
-        post("/api/v1/grants", {"agreement_id": agreement, "purpose": purpose}), by=system, expect=201, why=SUPPLY,
+        post("/api/v1/grants", {"agreement_id": agreement, "purpose": purpose}), by=key, expect=201, why=SUPPLY,
         show=("purpose", "expires_at", "resources.0.url", "resources.0.items"),
     )  # fmt: skip
-    stage.hold_grant(f"{system}-grant", system, answer)
+    return stage.hold_grant(key, answer)
 
 
 def _served(answer: Answer) -> bool:
@@ -417,7 +458,9 @@ def _terms(
     }
 
 
-def _without(terms: dict[str, JsonValue], *dropped: str, last_four: str | None = None) -> dict[str, JsonValue]:
+def _without(
+    terms: dict[str, JsonValue], *dropped: str, last_four: str | None = None
+) -> dict[str, JsonValue]:
     """The terms without some items, and with the item `last_four` masked but for its last four characters."""
     (part,) = terms["resources"] if isinstance(terms["resources"], list) else []
     assert isinstance(part, dict)

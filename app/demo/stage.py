@@ -30,7 +30,7 @@ Secrets = Mapping[str, str] | Callable[[str], str]
 
 REQUEST_TIMEOUT_S = 60
 PATIENCE_S = 30.0  # for what follows on its own: search index, word to the gateway, receipts, the ledger
-POLL_S = 0.2
+POLL_S = 0.5
 ASSERTION_LIFETIME_S = 60
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ANYONE = Text("任何人", "anyone")
@@ -69,6 +69,11 @@ class Answer:
     def number(self, path: str) -> int:
         found = self.at(path)
         assert isinstance(found, int), f"no number at {path}"
+        return found
+
+    def members(self, path: str) -> dict[str, JsonValue]:
+        found = self.at(path)
+        assert isinstance(found, dict), f"no object at {path}"
         return found
 
     def list(self, path: str = "") -> list[dict[str, JsonValue]]:
@@ -131,9 +136,12 @@ class Stage:
     def sign_in(self, *logins: str) -> None:
         """Sign people in with their one-time secrets and tell the tokens they act with."""
         for login in logins:
-            body: JsonValue = {"login": login, "secret": self._secret_of(login)}
-            call = post("/api/v1/sessions", body)
-            answer = self._sent(call, None)
+            try:
+                secret = self._secret_of(login)
+            except KeyError:
+                detail = Text("没有 {login} 的一次性口令", "There is no one-time secret of {login}")
+                raise StepFailed(detail.with_(login=login)) from None
+            answer = self._sent(post("/api/v1/sessions", {"login": login, "secret": secret}), None)
             _require(answer, 201, Text("登录 {login}", "sign-in of {login}").with_(login=login))
             person = self._cast[login]
             agency, roles = (
@@ -159,7 +167,7 @@ class Stage:
         why: Text,
         expect: int = 200,
         show: tuple[str, ...] = (),
-        remark: Text | Callable[[Answer], Text] | None = None,
+        remark: Text | Callable[[Answer], Text | None] | None = None,
         until: Callable[[Answer], bool] | None = None,
     ) -> Answer:
         """Let `by` send the request, tell it, and return the answer.
@@ -180,7 +188,7 @@ class Stage:
         self._story.tell(told)
         return answer
 
-    def register_system(self, key: str, *, owner: str, title: Text, scopes: tuple[str, ...]) -> str:
+    def register_system(self, key: str, *, owner: str, title: Text) -> None:
         """Register a system of `owner`'s agency with a fresh key, get its access token, and let it play as
         `key`. The private key stays in this process."""
         private = OKPKey.generate_key("Ed25519")
@@ -188,7 +196,7 @@ class Stage:
         name = f"{key}-{self.run}"
         registration: JsonValue = {
             "name": name, "title": title.zh, "agency_id": self.agency_of(owner),
-            "scopes": list(scopes), "jwk": {name: str(value) for name, value in private.as_dict(private=False).items()},
+            "scopes": ["pull"], "jwk": {name: str(value) for name, value in private.as_dict(private=False).items()},
         }  # fmt: skip
         self.step(
             Text("登记应用系统“{zh}”及其公钥", "Register the system “{en}” with its public key").with_(
@@ -200,7 +208,6 @@ class Stage:
                      "GB/T 22239: the security administrator registers systems; private keys stay with them"),
         )  # fmt: skip
         self._obtain_token(key, name, title, private)
-        return name
 
     def _obtain_token(self, key: str, name: str, title: Text, private: OKPKey) -> None:
         metadata = self._sent(get("/.well-known/oauth-authorization-server"), None)
@@ -225,13 +232,14 @@ class Stage:
         )  # fmt: skip
         self._add(key, name_of_system, answer.text("access_token"))
 
-    def hold_grant(self, key: str, holder: str, grant: Answer) -> None:
-        """Let `key` stand for the bearer of a grant, for calls at its gateway."""
+    def hold_grant(self, key: str, grant: Answer) -> str:
+        """Let the system `key` bear a grant at its gateway; the key of that bearer."""
         gateway = grant.text("gateway").rstrip("/")
         if gateway != self._gateway:
             self._gateway = gateway
             self._story.export("ZT_GATEWAY", gateway)
-        self._add(key, self._players[holder].name, grant.text("token"))
+        self._add(f"{key}-grant", self._players[key].name, grant.text("token"))
+        return f"{key}-grant"
 
     def _add(self, key: str, name: Text, token: str) -> None:
         self._players[key] = Player(name, _variable(key), token)
