@@ -1,24 +1,39 @@
-"""REST of the ledger: checkpoints, tiles and proofs, read-only and for anyone; entries hold hashes only."""
+"""REST of the ledger: checkpoints, tiles, entries and proofs, read-only and for anyone.
+
+Tiles and checkpoint are as C2SP tlog-tiles has them under the prefix `/ledger`; entries hold hashes only.
+"""
 
 from __future__ import annotations
 
 import base64
+import gzip
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.identity.permissions import permit, permitted
-from app.kernel import ledger
+from app.kernel import ledger, merkle, tiles
 from app.kernel.checkpoint import Signer
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
-from app.kernel.ledger import LedgerTile
 from app.kernel.wire import Wire
 
 router = APIRouter(tags=["ledger"])
-permit("ledger.checkpoint", "ledger.key", "ledger.tile", "ledger.proof", anonymous=True)
+permit(
+    "ledger.checkpoint", "ledger.key", "ledger.tile", "ledger.entries", "ledger.proof", "ledger.consistency",
+    anonymous=True,
+)  # fmt: skip
+
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+BRIEFLY = {"Cache-Control": "public, max-age=1"}
+OCTETS = "application/octet-stream"
+TreeSize = Annotated[int, Query(ge=1, lt=1 << 63)]
+TileNumber = Annotated[
+    str,
+    Path(max_length=40, description="三位一组的序号，如 x001/x234/067.p/5 / index in groups of three digits"),
+]
 
 
 class LedgerKey(Wire):
@@ -26,6 +41,7 @@ class LedgerKey(Wire):
 
     origin: str
     public_key: str  # Ed25519, base64
+    verifier_key: str  # both in the form verifiers of signed notes take (C2SP signed-note)
 
 
 class ProofOut(Wire):
@@ -42,6 +58,16 @@ class ProofOut(Wire):
     checkpoint: str  # signed note
 
 
+class ConsistencyOut(Wire):
+    """A consistency proof (RFC 6962 §2.1.2); compare the roots with those of signed checkpoints."""
+
+    old: int
+    new: int
+    old_root: str  # base64, as all below
+    new_root: str
+    path: list[str]
+
+
 @router.get(
     "/ledger/checkpoint", operation_id="ledger.checkpoint", dependencies=[permitted("ledger.checkpoint")]
 )
@@ -50,28 +76,53 @@ def checkpoint(session: DbSession) -> Response:
     latest = ledger.latest_checkpoint(session)
     if latest is None:
         raise NotFound()
-    return Response(latest.note, media_type="text/plain; charset=utf-8")
+    return Response(latest.note, media_type="text/plain; charset=utf-8", headers=BRIEFLY)
 
 
 @router.get("/ledger/key", operation_id="ledger.key", dependencies=[permitted("ledger.key")])
 def key(request: Request) -> LedgerKey:
     """The log's name and public key."""
     signer: Signer = request.app.state.keys.ledger
-    return LedgerKey(origin=signer.origin, public_key=base64.b64encode(signer.public_key).decode())
+    return LedgerKey(origin=signer.origin, public_key=_base64(signer.public_key),
+                     verifier_key=signer.verifier_key)  # fmt: skip
 
 
 @router.get(
-    "/ledger/tile/{level}/{index}", operation_id="ledger.tile", dependencies=[permitted("ledger.tile")]
+    "/ledger/tile/entries/{number:path}",
+    operation_id="ledger.entries",
+    dependencies=[permitted("ledger.entries")],
+    response_class=Response,
 )
-def tile(level: int, index: int, session: DbSession) -> Response:
-    """Up to 256 hashes of one tile level, 32 bytes each."""
-    if not 0 <= level < 8 or not 0 <= index < 1 << 56:
+def entries(number: TileNumber, request: Request, session: DbSession) -> Response:
+    """The leaves under a tile of level 0, each after its length in two bytes (C2SP tlog-tiles, entry bundle)."""
+    index, width = _addressed(number)
+    body = tiles.bundle(ledger.leaves(session, index * merkle.TILE_WIDTH, width))
+    headers = {**FOREVER, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers = gzip.compress(body, mtime=0), {**headers, "Content-Encoding": "gzip"}
+    return Response(body, media_type=OCTETS, headers=headers)
+
+
+@router.get(
+    "/ledger/tile/{level}/{number:path}",
+    operation_id="ledger.tile",
+    dependencies=[permitted("ledger.tile")],
+    response_class=Response,
+)
+def tile(level: str, number: TileNumber, session: DbSession) -> Response:
+    """The hashes of a tile, 32 bytes each (C2SP tlog-tiles). What was served once never changes."""
+    at_level = tiles.read_level(level)
+    if at_level is None:
         raise NotFound()
-    query = select(LedgerTile.hashes).where(LedgerTile.level == level, LedgerTile.index == index)
-    hashes = session.scalar(query)
-    if hashes is None:
+    index, width = _addressed(number)
+    return Response(ledger.tile(session, at_level, index, width), media_type=OCTETS, headers=FOREVER)
+
+
+def _addressed(number: str) -> tuple[int, int]:
+    address = tiles.read_tile_path(number)
+    if address is None:
         raise NotFound()
-    return Response(hashes, media_type="application/octet-stream")
+    return address
 
 
 @router.get(
@@ -85,5 +136,23 @@ def proof(entry_id: UUID, session: DbSession) -> ProofOut:
     return ProofOut(
         entry_id=found.entry.id, at=found.entry.at, kind=found.entry.kind, subject_id=found.entry.subject_id,
         content_sha256=found.entry.content_hash.hex(), leaf=found.entry.leaf().decode(), position=found.position,
-        path=[base64.b64encode(node).decode() for node in found.path], checkpoint=found.checkpoint.note,
+        path=[_base64(node) for node in found.path], checkpoint=found.checkpoint.note,
     )  # fmt: skip
+
+
+@router.get(
+    "/api/v1/ledger/consistency",
+    operation_id="ledger.consistency",
+    dependencies=[permitted("ledger.consistency")],
+)
+def consistency(old: TreeSize, new: TreeSize, session: DbSession) -> ConsistencyOut:
+    """The proof that the log of `old` entries is the beginning of the log of `new` entries."""
+    found = ledger.prove_growth(session, old, new)
+    return ConsistencyOut(
+        old=found.old, new=found.new, old_root=_base64(found.old_root), new_root=_base64(found.new_root),
+        path=[_base64(node) for node in found.path],
+    )  # fmt: skip
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -24,6 +24,12 @@ class Signer:
     def public_key(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
 
+    @property
+    def verifier_key(self) -> str:
+        """Name and key in one line, as verifiers of signed notes take it (C2SP signed-note, vkey)."""
+        key = base64.b64encode(b"\x01" + self.public_key).decode()
+        return f"{self.origin}+{key_id(self.origin, self.public_key).hex()}+{key}"
+
     def sign(self, size: int, root: bytes) -> str:
         """The checkpoint as a signed note (C2SP tlog-checkpoint, signed-note)."""
         body = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"

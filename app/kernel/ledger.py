@@ -22,7 +22,8 @@ from app.kernel import merkle
 from app.kernel.checkpoint import Signer, read_note
 from app.kernel.clock import now
 from app.kernel.db import Base, advisory_lock, lift_statement_timeout
-from app.kernel.errors import NotFound
+from app.kernel.errors import Fault, Invalid, NotFound
+from app.kernel.text import Text
 
 SEQUENCE_BATCH = 5_000  # entries numbered in one transaction
 
@@ -173,12 +174,13 @@ class TileReader:
         tile_level, inner = divmod(level, 8)
         first = index << inner
         tile, offset = divmod(first, merkle.TILE_WIDTH)
-        hashes = self._tile(tile_level, tile)[32 * offset : 32 * (offset + (1 << inner))]
+        hashes = self.tile(tile_level, tile)[32 * offset : 32 * (offset + (1 << inner))]
         if len(hashes) != 32 << inner:
             raise NotFound()
         return merkle.fold(_split_hashes(hashes))
 
-    def _tile(self, level: int, index: int) -> bytes:
+    def tile(self, level: int, index: int) -> bytes:
+        """The stored hashes of a tile, side by side; empty where there are none."""
         if (level, index) not in self._tiles:
             query = select(LedgerTile.hashes).where(LedgerTile.level == level, LedgerTile.index == index)
             self._tiles[level, index] = self._session.scalar(query) or b""
@@ -210,6 +212,24 @@ class Proof:
     checkpoint: LedgerCheckpoint
 
 
+def tile(session: Session, level: int, index: int, width: int = merkle.TILE_WIDTH) -> bytes:
+    """The first `width` hashes of a tile, 32 bytes each. Errors: NotFound where the tree does not hold them."""
+    hashes = TileReader(session).tile(level, index)[: 32 * width]
+    if len(hashes) != 32 * width:
+        raise NotFound()
+    return hashes
+
+
+def leaves(session: Session, start: int, count: int) -> list[bytes]:
+    """The leaves [start, start + count) as they were hashed. Errors: NotFound where one of them is missing."""
+    query = select(LedgerEntry).join(LedgerLeaf, LedgerLeaf.entry_id == LedgerEntry.id)
+    query = query.where(LedgerLeaf.position >= start, LedgerLeaf.position < start + count)
+    found = [entry.leaf() for entry in session.scalars(query.order_by(LedgerLeaf.position))]
+    if len(found) != count:
+        raise NotFound()
+    return found
+
+
 def prove(session: Session, entry_id: UUID) -> Proof:
     """The inclusion proof of an entry against the newest checkpoint. Errors: NotFound (also while pending)."""
     entry = session.get(LedgerEntry, entry_id)
@@ -220,6 +240,28 @@ def prove(session: Session, entry_id: UUID) -> Proof:
     return Proof(
         entry, position, merkle.inclusion_proof(position, checkpoint.size, TileReader(session)), checkpoint
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """That the tree of `old` entries is the beginning of the tree of `new` entries."""
+
+    old: int
+    new: int
+    old_root: bytes
+    new_root: bytes
+    path: list[bytes]
+
+
+def prove_growth(session: Session, old: int, new: int) -> Growth:
+    """The consistency proof between two sizes of the tree (RFC 6962 §2.1.2). Errors: Invalid."""
+    size = tree_size(session)
+    if not 0 < old <= new <= size:
+        told = Text("须满足 0 < old ≤ new ≤ {size}", "0 < old ≤ new ≤ {size} must hold").with_(size=size)
+        raise Invalid(faults=[Fault("/old" if 0 < new <= size else "/new", told)])
+    read = TileReader(session)
+    path = merkle.consistency_proof(old, new, read)
+    return Growth(old, new, merkle.root(old, read), merkle.root(new, read), path)
 
 
 def verify(
