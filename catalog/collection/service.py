@@ -5,7 +5,7 @@ Owns plans, who may know of them, and the clocks. How findings are answered and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
-from app.identity.profiles import start_clock
-from app.kernel import history, jobs
+from app.identity.profiles import calendar_named, profile_for
+from app.kernel import deadlines, history, jobs
 from app.kernel.actor import Actor, ActorKind, system_actor
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import now
@@ -95,6 +95,7 @@ def file_plan(session: Session, plan: Plan, *, by: Actor, version: int) -> list[
         for position, item in enumerate(check.items)
         if item.band != "new"
     ]
+    _start_answers(session, plan, [finding for finding in found if finding.blocks])
     settle(session, plan)
     ends_at = datetime.combine(plan.period_until + timedelta(days=1), time(), BEIJING)
     jobs.enqueue(session, EXPIRE, at=ends_at)
@@ -115,15 +116,18 @@ def _flag(session: Session, plan: Plan, record: PlanRecord, check: PlanCheck, po
         "item": best.item_code, "score": best.score, "model": check.model_version,
     }  # fmt: skip
     history.create(session, finding, FINDING, "flag", by=CHECK, parties=_SYSTEM, data=data)
-    if finding.blocks:
-        start_clock(
-            session,
-            jurisdiction_id=plan.jurisdiction_id,
-            kind=FINDING.kind,
-            subject_id=finding.id,
-            duty=JUSTIFY,
-        )
     return finding
+
+
+def _start_answers(session: Session, plan: Plan, found: Sequence[Finding]) -> None:
+    """Start the agency's clock on each finding; profile and calendar are read once for all of them."""
+    profile = profile_for(session, plan.jurisdiction_id)
+    duty, calendar = profile.duties[JUSTIFY], calendar_named(session, profile.calendar)
+    for finding in found:
+        deadlines.start(
+            session, kind=FINDING.kind, subject_id=finding.id, duty=JUSTIFY, working_days=duty.working_days,
+            calendar=calendar, legal_basis=duty.basis,
+        )  # fmt: skip
 
 
 def settle(session: Session, plan: Plan) -> None:
