@@ -13,14 +13,10 @@ from httpx2 import Response
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.console.install import install_console
 from app.identity import sessions
 from app.kernel import clock
 from app.kernel.actor import Role
-from app.kernel.keys import ServiceKeys
-from app.main import create_app
-from app.settings import Settings
-from tests.conftest import PUBLIC_URL, OneTransaction
+from tests.conftest import PUBLIC_URL
 from tests.exchange.world import START, World
 from tests.factories import OPERATOR, Town
 
@@ -101,15 +97,7 @@ class Desks:
 
 
 @pytest.fixture
-def desks(
-    one_transaction: OneTransaction, session: Session, keys: ServiceKeys, settings: Settings
-) -> Iterator[Desks]:
-    """The console on the control plane, in the same transaction as `session`; the clock stands still."""
-    app = create_app(settings, one_transaction, keys)
-    if not hasattr(app.state, "problem_page"):
-        install_console(app)
-    with (
-        clock.frozen(START),
-        TestClient(app, base_url=PUBLIC_URL, headers={"accept-language": "en"}) as client,
-    ):
+def desks(session: Session, client: TestClient) -> Iterator[Desks]:
+    """The console, in the same transaction as `session`; the clock stands still."""
+    with clock.frozen(START):
         yield Desks(World(session, Town(session), client), client)
