@@ -20,6 +20,7 @@ from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.formats.api import router as imports_router
+from catalog.interop.dcat_api import router as dcat_router
 from catalog.resources.api import router as resources_router
 from catalog.search.api import router as search_router
 from catalog.search.index import CatalogIndex
@@ -55,6 +56,7 @@ ROUTERS = (
     resources_router,
     imports_router,
     search_router,
+    dcat_router,
     collection_router,
     requests_router,
     negotiations_router,
