@@ -4,7 +4,9 @@ PORT ?= 8000
 DATA ?= var
 BIN = .venv/bin
 
-.PHONY: run test check bench lock clean generate
+ROUNDS ?= 10
+
+.PHONY: run test soak check bench lock clean generate
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -17,6 +19,10 @@ run: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# Long proofs: kills at random moments under load.
+soak: .venv/ready
+	ZHENGTONG_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n 0 -m soak
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -26,7 +26,12 @@ from app.settings import DEFAULT_PORT, Settings, data_folder
 if TYPE_CHECKING:
     from app.kernel.db import Database
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="政通 Zhengtong: 政务数据共享交换")
+cli = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="政通 Zhengtong: 政务数据共享交换",
+)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -36,14 +41,19 @@ LOCALE = "en" if os.environ.get("LANG", "").lower().startswith("en") else "zh-CN
 
 
 @contextmanager
-def opened(data: Path | None) -> Iterator[tuple[Settings, Database]]:
-    """Settings and database of a data folder, migrated; works beside a running service."""
+def opened(data: Path | None, *, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
+    """Settings and database of a data folder, brought to this release; works beside a running service."""
     from app.kernel.db import Database
-    from app.serve import migrated, open_database, settings_from_environment
+    from app.serve import open_database
+    from app.settings import settings_from_environment
 
     folder = data_folder(data)
     with open_database(folder) as url:
-        database = Database(migrated(url), pool_size=4)
+        if migrated:
+            from app.migrate import migrate
+
+            migrate(url)
+        database = Database(url, pool_size=4)
         try:
             yield settings_from_environment(folder, url), database
         finally:
@@ -77,27 +87,34 @@ def serve(
 ) -> None:
     """启动全部服务。Run the whole exchange on this machine."""
     from app import serve as service
+    from app.migrate import migrate as bring_up_to_date
     from app.processes import require_free
+    from app.settings import keys_of
 
     folder = data_folder(data)
     own_gateway_port = gateway_port or port + 1
     url = public_url or f"http://{host}:{port}"
     for needed in (port, own_gateway_port):
         require_free(host, needed)
-    with service.open_database(folder) as database_url:
+    with service.HeldDatabase(folder) as held:
+        bring_up_to_date(held.url)
         settings = Settings(
-            data=folder, database_url=service.migrated(database_url), public_url=url,
+            data=folder,
+            database_url=held.url,
+            public_url=url,
             gateway_url=f"http://{host}:{own_gateway_port}",
-        )  # fmt: skip
-        service.keys_of(settings)
+        )
+        keys_of(settings)
         if demo:
             from app.demo.serve import serve_demo
 
-            serve_demo(settings, host=host, port=port, gateway_port=own_gateway_port, out=out)
+            serve_demo(settings, keep=held.keep, host=host, port=port, gateway_port=own_gateway_port, out=out)
             return
-        with service.running(settings, host=host, port=port, gateway_port=own_gateway_port) as supervisor:
+        with service.running(
+            settings, keep=held.keep, host=host, port=port, gateway_port=own_gateway_port
+        ) as supervisor:
             out.print(pick(f"政通已启动：{url}", f"Zhengtong is ready: {url}"))
-            if not any(child.name == "gateway" for child in supervisor.children):
+            if not supervisor.has("gateway"):
                 out.print(
                     pick(
                         "尚无主管部门，请另开终端运行 zhengtong bootstrap。",
@@ -111,11 +128,11 @@ def serve(
 def worker(data: Data = None) -> None:
     """运行任务、期限、账本编号与检索索引。Run jobs, deadlines, the sequencer and the search index."""
     from app.processes import die_with_parent
-    from app.serve import keys_of
+    from app.settings import keys_of
     from app.worker import run_worker
 
     die_with_parent()
-    with opened(data) as (settings, database):
+    with opened(data, migrated=False) as (settings, database):
         run_worker(settings, database, keys_of(settings))
 
 
@@ -267,7 +284,7 @@ def audit_duplicates(
 def verify_ledger(data: Data = None, as_json: Json = False) -> None:
     """核验账本：树、签名、每一决定与回执。Verify tree, signatures, and every decision and receipt."""
     from app.operate import verify
-    from app.serve import keys_of
+    from app.settings import keys_of
 
     with opened(data) as (settings, database):
         size, differences = verify(database, keys_of(settings))
@@ -339,11 +356,12 @@ def restore(
 ) -> None:
     """把备份恢复到空数据目录。Restore a backup into an empty data folder."""
     from app.backup import load
-    from app.serve import migrated, open_database
+    from app.migrate import migrate as bring_up_to_date
+    from app.serve import open_database
 
     with open_database(data_folder(data)) as url:
         load(url, file)
-        migrated(url)
+        bring_up_to_date(url)
     finish({"restored": True}, [pick("已恢复。", "Restored.")], as_json=as_json)
 
 

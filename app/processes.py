@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -56,7 +56,9 @@ class Child:
 class Supervisor:
     """Starts the children, starts again those that die, stops all of them in reverse order."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[], None] = lambda: None) -> None:
+        """`keep` is called with each look, for what else has to be kept running."""
+        self._keep = keep
         self.children: list[Child] = []
         self.stopping = threading.Event()
 
@@ -65,8 +67,12 @@ class Supervisor:
         child.start()
         self.children.append(child)
 
+    def has(self, name: str) -> bool:
+        return any(child.name == name for child in self.children)
+
     def watch_once(self) -> None:
         """Start again what has died, at most once a second each."""
+        self._keep()
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 if time.monotonic() - child.started_at < RESTART_AFTER_S:

@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import httpx2
-import uvicorn
 from sqlalchemy import create_engine, select
 
 from app.identity import tokens
@@ -25,11 +25,9 @@ from app.identity.models import Client, Jurisdiction
 from app.kernel.actor import Scope, system_actor
 from app.kernel.db import Database, sqlalchemy_url
 from app.kernel.errors import Conflict
-from app.kernel.keys import ServiceKeys, load_keys, load_private_jwk
+from app.kernel.keys import load_private_jwk
 from app.kernel.postgres import EmbeddedPostgres, refuse_unsafe_settings
-from app.main import create_app
-from app.migrate import migrate
-from app.processes import STOP_WITHIN_S, SUPERVISED, Supervisor, die_with_parent, wait_ready
+from app.processes import SUPERVISED, Supervisor, wait_ready
 from app.settings import Settings, external_database
 
 log = logging.getLogger(__name__)
@@ -37,18 +35,37 @@ log = logging.getLogger(__name__)
 GATEWAY_CLIENT = "gateway-central"
 
 
+class HeldDatabase:
+    """The database of a data folder while it is in use: ZHENGTONG_DATABASE_URL, or the embedded one, attached
+    to where it runs and started where it does not. One that would lose what it acknowledges is refused."""
+
+    def __init__(self, data: Path) -> None:
+        external = external_database()
+        self._embedded = EmbeddedPostgres(data / "postgres") if external is None else None
+        self._external = external
+
+    def __enter__(self) -> Self:
+        self.url = self._embedded.start() if self._embedded else str(self._external)
+        _require_safe(self.url)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._embedded:
+            self._embedded.stop()
+
+    def keep(self) -> None:
+        """Start the embedded server again where it has died; others look after their own."""
+        if self._embedded and not self._embedded.is_running():
+            log.warning("the embedded PostgreSQL ended; starting it again")
+            self._embedded.stop()
+            self._embedded.start()
+
+
 @contextmanager
 def open_database(data: Path) -> Iterator[str]:
-    """The URL of the database of this data folder: ZHENGTONG_DATABASE_URL, or the embedded one, attached to
-    where it runs and started where it does not. Refuses one that would lose what it acknowledges."""
-    external = external_database()
-    if external is not None:
-        _require_safe(external)
-        yield external
-        return
-    with EmbeddedPostgres(data / "postgres") as postgres:
-        _require_safe(postgres.url)
-        yield postgres.url
+    """The URL of the database of this data folder, for the length of a command."""
+    with HeldDatabase(data) as held:
+        yield held.url
 
 
 def _require_safe(url: str) -> None:
@@ -58,11 +75,6 @@ def _require_safe(url: str) -> None:
             refuse_unsafe_settings(connection)
     finally:
         engine.dispose()
-
-
-def keys_of(settings: Settings) -> ServiceKeys:
-    """The deployment's keys; a new ledger is named after the public URL."""
-    return load_keys(settings.keys, settings.public_url.split("://", 1)[-1].rstrip("/") + "/ledger")
 
 
 def ensure_gateway(database: Database, settings: Settings) -> bool:
@@ -99,19 +111,24 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def running(settings: Settings, *, host: str, port: int, gateway_port: int) -> Iterator[Supervisor]:
-    """The whole service, ready, until the block ends. The database must be migrated."""
-    supervisor = Supervisor()
+def running(
+    settings: Settings, *, keep: Callable[[], None], host: str, port: int, gateway_port: int
+) -> Iterator[Supervisor]:
+    """The whole service, ready, until the block ends. The database must be migrated; `keep` is called every
+    second to look after it."""
+    supervisor = Supervisor(keep)
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: supervisor.stopping.set())
     environment = child_environment(settings)
     python = [sys.executable, "-m"]
     try:
-        supervisor.add("control plane", [*python, "app.serve", host, str(port)], environment)
+        supervisor.add("control plane", [*python, "app.api", host, str(port)], environment)
         supervisor.add("worker", [*python, "app.cli", "worker"], environment)
+        add_gateway(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
         wait_ready(f"http://{host}:{port}/readyz", supervisor)
+        if supervisor.has("gateway"):
+            wait_ready(f"http://{host}:{gateway_port}/readyz", supervisor)
         with _noted(settings, port):
-            add_gateway(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
             yield supervisor
     finally:
         supervisor.stop()
@@ -121,7 +138,7 @@ def add_gateway(
     supervisor: Supervisor, settings: Settings, *, host: str, port: int, gateway_port: int
 ) -> None:
     """Start the central gateway once an authority exists; until then it is tried again by `watch`."""
-    if any(child.name == "gateway" for child in supervisor.children):
+    if supervisor.has("gateway"):
         return
     database = Database(settings.database_url, pool_size=1)
     try:
@@ -135,7 +152,6 @@ def add_gateway(
         "--data", str(settings.data / "gateway"), "--host", host, "--port", str(gateway_port),
     ]  # fmt: skip
     supervisor.add("gateway", command, child_environment(settings))
-    wait_ready(f"http://{host}:{gateway_port}/readyz", supervisor)
 
 
 def watch(supervisor: Supervisor, settings: Settings, *, host: str, port: int, gateway_port: int) -> None:
@@ -143,27 +159,6 @@ def watch(supervisor: Supervisor, settings: Settings, *, host: str, port: int, g
     while not supervisor.stopping.wait(1.0):
         supervisor.watch_once()
         add_gateway(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
-
-
-def migrated(url: str) -> str:
-    """Bring the database at `url` up to date; returns `url`."""
-    migrate(url)
-    return url
-
-
-def run_api(settings: Settings, host: str, port: int) -> None:
-    """Serve the control plane in this process until it is told to stop."""
-    die_with_parent()
-    database = Database(settings.database_url)
-    app = create_app(settings, database, keys_of(settings))
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=int(STOP_WITHIN_S), limit_concurrency=1000, h11_max_incomplete_event_size=64 << 10,
-    )  # fmt: skip
-    try:
-        uvicorn.Server(config).run()
-    finally:
-        database.close()
 
 
 @contextmanager
@@ -192,17 +187,3 @@ def _notes() -> Path:
     if folder.stat().st_uid != os.geteuid():
         raise PermissionError(f"{folder} belongs to somebody else")
     return folder
-
-
-def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings a child process was handed."""
-    return Settings(
-        data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
-        gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None,
-    )  # fmt: skip
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    own = settings_from_environment(Path(os.environ["ZHENGTONG_DATA"]), os.environ["ZHENGTONG_DATABASE_URL"])
-    run_api(own, sys.argv[1], int(sys.argv[2]))

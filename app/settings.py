@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.kernel.keys import ServiceKeys, load_keys
+
 DEFAULT_DATA = "var"
 DEFAULT_PORT = 8000
 
@@ -43,3 +45,16 @@ def data_folder(option: Path | None, environ: Mapping[str, str] = os.environ) ->
 def external_database(environ: Mapping[str, str] = os.environ) -> str | None:
     """ZHENGTONG_DATABASE_URL, which replaces the embedded database; None where it is not set."""
     return environ.get("ZHENGTONG_DATABASE_URL") or None
+
+
+def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings a child process was handed."""
+    return Settings(
+        data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
+        gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None,
+    )  # fmt: skip
+
+
+def keys_of(settings: Settings) -> ServiceKeys:
+    """The deployment's keys; a new ledger is named after the public URL."""
+    return load_keys(settings.keys, settings.public_url.split("://", 1)[-1].rstrip("/") + "/ledger")

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from opencc import OpenCC
-from pypinyin import Style, lazy_pinyin
 
 NORMALISATION_VERSION = 1
 
@@ -99,6 +98,8 @@ def characters(text: str) -> list[str]:
 @lru_cache(maxsize=65536)
 def initials(text: str) -> str:
     """Pinyin initials as column codes use them: 身份证号 is "sfzh"; other letters and digits stay."""
+    from pypinyin import Style, lazy_pinyin  # noqa: PLC0415 - its phrase dictionary takes a second to load
+
     parts: list[str] = []
     for run in words(text):
         parts.extend(lazy_pinyin(run, style=Style.FIRST_LETTER) if is_han(run[0]) else [run])

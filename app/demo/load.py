@@ -80,11 +80,16 @@ def load_city(
         )
 
 
-def one_time_secrets(database: Database, logins: Iterable[str], *, by: Actor = OPERATOR) -> dict[str, str]:
-    """A fresh one-time secret for each login; earlier unused ones stop working. Errors: NotFound."""
+def one_time_secrets(
+    database: Database, logins: Iterable[str], *, keep_earlier: bool = False, by: Actor = OPERATOR
+) -> dict[str, str]:
+    """A fresh one-time secret for each login; earlier unused ones stop working, unless they are kept: playing
+    the story leaves the secrets that were printed for people to try. Errors: NotFound."""
     with database.transaction() as session:
         return {
-            login: sessions.issue_one_time_secret(session, sessions.person_by_login(session, login), by=by)
+            login: sessions.issue_one_time_secret(
+                session, sessions.person_by_login(session, login), keep_earlier=keep_earlier, by=by
+            )
             for login in logins
         }
 

@@ -15,14 +15,13 @@ from rich.console import Console
 
 from app import serve
 from app.demo import load, sample_city
-from app.demo.scenario import play
 from app.demo.story import Story
 from app.kernel.actor import ROLE_NAMES
 from app.kernel.db import Database
 from app.kernel.errors import NotFound
 from app.kernel.text import Text
 from app.processes import require_free, wait_ready
-from app.settings import Settings, data_folder
+from app.settings import Settings, data_folder, keys_of
 
 PROVIDER_PORT_OFFSET = 2
 TRANSCRIPT = "story.txt"
@@ -33,12 +32,14 @@ SHOWN = (
 )  # fmt: skip
 
 
-def serve_demo(settings: Settings, *, host: str, port: int, gateway_port: int, out: Console) -> None:
+def serve_demo(
+    settings: Settings, *, keep: Callable[[], None], host: str, port: int, gateway_port: int, out: Console
+) -> None:
     """Load the sample city, start everything, play the story once for this data folder, print URL and
     accounts with fresh one-time secrets, and keep running until SIGTERM or SIGINT."""
     provider_port = gateway_port + PROVIDER_PORT_OFFSET - 1
     require_free(host, provider_port)
-    keys = serve.keys_of(settings)
+    keys = keys_of(settings)
     secret_file = settings.keys / "demo-provider.secret"
     if not secret_file.exists():
         secret_file.touch(mode=0o600)
@@ -49,7 +50,9 @@ def serve_demo(settings: Settings, *, host: str, port: int, gateway_port: int, o
             database, keys, provider_url=f"http://{host}:{provider_port}",
             provider_secret=secret_file.read_text(), table_dsn=settings.database_url,
         )  # fmt: skip
-        with serve.running(settings, host=host, port=port, gateway_port=gateway_port) as supervisor:
+        with serve.running(
+            settings, keep=keep, host=host, port=port, gateway_port=gateway_port
+        ) as supervisor:
             command = [
                 sys.executable, "-m", "app.demo.provider_api",
                 "--port", str(provider_port), "--secret-file", str(secret_file),
@@ -71,7 +74,7 @@ def play_against(url: str, *, data: Path | None, secrets: Path | None, as_json: 
     story = Story(sys.stdout, as_json=as_json)
     if secrets is not None:
         known: dict[str, str] = json.loads(secrets.read_text("utf-8"))
-        play(base, known.__getitem__, story=story)
+        _play(base, known.__getitem__, story)
         return
     folder = data_folder(data) if data is not None else serve.data_of(base)
     if folder is None:
@@ -84,13 +87,19 @@ def play_against(url: str, *, data: Path | None, secrets: Path | None, as_json: 
     with serve.open_database(folder) as database_url:
         database = Database(database_url, pool_size=2)
         try:
-            play(base, _secret_from(database), story=story)
+            _play(base, _secret_from(database), story)
         finally:
             database.close()
 
 
+def _play(url: str, secret_of: Callable[[str], str], story: Story) -> None:
+    from app.demo.scenario import play  # noqa: PLC0415 - a warm start does without loading it
+
+    play(url, secret_of, story=story)
+
+
 def _secret_from(database: Database) -> Callable[[str], str]:
-    return lambda login: load.one_time_secrets(database, [login])[login]
+    return lambda login: load.one_time_secrets(database, [login], keep_earlier=True)[login]
 
 
 def _play_once(settings: Settings, database: Database) -> None:
@@ -99,8 +108,9 @@ def _play_once(settings: Settings, database: Database) -> None:
     if transcript.exists():
         return
     unfinished = transcript.with_suffix(".unfinished")
+    unfinished.touch(mode=0o600)  # it holds the tokens of short-lived sessions
     with unfinished.open("w", encoding="utf-8") as file:
-        play(settings.public_url, _secret_from(database), story=Story(file))
+        _play(settings.public_url, _secret_from(database), Story(file))
     unfinished.rename(transcript)
 
 

@@ -39,13 +39,15 @@ SIGN_IN_REFUSED = Text(
 )
 
 
-def issue_one_time_secret(session: Session, person: Person, *, by: Actor) -> str:
-    """A fresh secret that signs `person` in once within 24 hours; earlier unused ones stop working."""
-    session.execute(
-        update(OneTimeSecret)
-        .where(OneTimeSecret.person_id == person.id, OneTimeSecret.used_at.is_(None))
-        .values(used_at=now())
-    )
+def issue_one_time_secret(session: Session, person: Person, *, by: Actor, keep_earlier: bool = False) -> str:
+    """A fresh secret that signs `person` in once within 24 hours; earlier unused ones stop working, unless
+    they are kept."""
+    if not keep_earlier:
+        session.execute(
+            update(OneTimeSecret)
+            .where(OneTimeSecret.person_id == person.id, OneTimeSecret.used_at.is_(None))
+            .values(used_at=now())
+        )
     secret = secrets.token_urlsafe(18)
     session.add(OneTimeSecret(person_id=person.id, secret_hash=_digest(secret), expires_at=now() + ONE_TIME))
     history.record(session, kind="person", subject_id=person.id, act="one_time_secret", by=by)

@@ -10,14 +10,16 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import procrastinate
-from procrastinate import JobContext, schema
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Database
+
+if TYPE_CHECKING:
+    import procrastinate
+    from procrastinate import JobContext
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,15 @@ def enqueue(
 
 def schema_sql() -> str:
     """The queue's own tables and functions, for the first migration."""
-    return schema.SchemaManager.get_schema()
+    from procrastinate.schema import SchemaManager  # noqa: PLC0415 - only workers and migrations load the queue
+
+    return SchemaManager.get_schema()
 
 
 def make_queue(database: Database, tasks: Mapping[str, Task]) -> procrastinate.App:
     """The worker's view of the queue with every task of the product registered."""
+    import procrastinate  # noqa: PLC0415
+
     queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url, max_size=4))
     for name, task in tasks.items():
         _register(queue, database, name, task)
@@ -72,7 +78,9 @@ def _register(queue: procrastinate.App, database: Database, name: str, task: Tas
         with database.transaction() as session:
             task(session, args)
 
-    retry = procrastinate.RetryStrategy(max_attempts=MAX_ATTEMPTS, exponential_wait=2)
+    from procrastinate import RetryStrategy  # noqa: PLC0415
+
+    retry = RetryStrategy(max_attempts=MAX_ATTEMPTS, exponential_wait=2)
     queue.task(name=name, pass_context=True, retry=retry)(run)
 
 
