@@ -13,6 +13,7 @@ MODEL_MODULES = (
     "app.kernel.history",
     "app.kernel.deadlines",
     "app.kernel.ledger",
+    "app.kernel.idempotency",
     "app.identity.models",
     "catalog.resources.models",
     "catalog.formats.models",

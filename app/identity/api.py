@@ -16,16 +16,17 @@ from app.kernel.actor import Actor, ActorKind, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound, NotPermitted, NotSignedIn
 from app.kernel.http import respond
+from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, decode_cursor, encode_cursor
 
-router = APIRouter(tags=["identity"])
+router = APIRouter(tags=["identity"], route_class=CreatingRoute)
 
 SYSTEM = (Role.SYSTEM_ADMINISTRATOR,)
 SECURITY = (Role.SECURITY_ADMINISTRATOR,)
 permit("session.create", "token.issue", "token.metadata", "token.keys", anonymous=True)
-permit("session.end", "me.read", "me.set_password", scope=Scope.CATALOG)
-permit("jurisdiction.list", "agency.list", "agency.read", scope=Scope.CATALOG)
+permit("session.end", "me.set_password")  # a system has neither
+permit("me.read", "jurisdiction.list", "agency.list", "agency.read", scope=Scope.CATALOG)
 permit("jurisdiction.register", "agency.register", roles=SYSTEM, authority=True)
 permit(
     "person.register",
@@ -253,7 +254,9 @@ def list_jurisdictions(
     return Page(items=page, next=encode_cursor(page[-1].code) if len(rows) > limit else None)
 
 
-@router.post("/api/v1/jurisdictions", status_code=201, operation_id="jurisdiction.register")
+@router.post(
+    "/api/v1/jurisdictions", status_code=201, operation_id="jurisdiction.register", openapi_extra=ONCE
+)
 def register_jurisdiction(
     body: NewJurisdiction, actor: Annotated[Actor, permitted("jurisdiction.register")], session: DbSession
 ) -> JurisdictionOut:
@@ -285,7 +288,7 @@ def read_agency(agency_id: UUID, session: DbSession) -> AgencyOut:
     return AgencyOut.model_validate(agencies.agency(session, agency_id))
 
 
-@router.post("/api/v1/agencies", status_code=201, operation_id="agency.register")
+@router.post("/api/v1/agencies", status_code=201, operation_id="agency.register", openapi_extra=ONCE)
 def register_agency(
     body: NewAgency, actor: Annotated[Actor, permitted("agency.register")], session: DbSession
 ) -> AgencyOut:
@@ -381,7 +384,7 @@ def list_clients(
     return Page(items=page, next=encode_cursor(page[-1].name) if len(rows) > limit else None)
 
 
-@router.post("/api/v1/clients", status_code=201, operation_id="client.register")
+@router.post("/api/v1/clients", status_code=201, operation_id="client.register", openapi_extra=ONCE)
 def register_client(
     body: NewClient, actor: Annotated[Actor, permitted("client.register")], session: DbSession
 ) -> ClientOut:
@@ -399,7 +402,9 @@ def register_client(
     return ClientOut.model_validate(client)
 
 
-@router.post("/api/v1/clients/{client_id}/keys", status_code=201, operation_id="client.add_key")
+@router.post(
+    "/api/v1/clients/{client_id}/keys", status_code=201, operation_id="client.add_key", openapi_extra=ONCE
+)
 def add_client_key(
     client_id: UUID, body: NewKey, actor: Annotated[Actor, permitted("client.add_key")], session: DbSession
 ) -> Key:

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from app.identity.sessions import recognise
+from app.kernel import idempotency
 from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotPermitted, NotSignedIn
@@ -89,8 +90,8 @@ def check(actor: Actor, operation: str) -> None:
 
 
 class Permitted:
-    """The door of one operation, as a FastAPI dependency: recognises the actor and asks the registry.
-    Its `operation` is how start-up finds routes that lack a policy."""
+    """The door of one operation, as a FastAPI dependency: recognises the actor, asks the registry
+    and takes the request's Idempotency-Key. Its `operation` is how start-up finds routes that lack a policy."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
@@ -98,6 +99,7 @@ class Permitted:
     def __call__(self, request: Request, session: DbSession) -> Actor:
         actor = recognise(request, session)
         check(actor, self.operation)
+        idempotency.claim(request, session, actor)
         return actor
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
+from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import ExpectedVersion, Page, encode_cursor
 from catalog.collection import checking, findings, notices, service
 from catalog.collection.models import Finding, Notice, Plan
@@ -42,7 +43,7 @@ from catalog.collection.wire import (
 )
 from catalog.resources.api import EventOut
 
-router = APIRouter(prefix="/api/v1", tags=["collection"])
+router = APIRouter(prefix="/api/v1", tags=["collection"], route_class=CreatingRoute)
 
 permit_acts(PLAN)
 permit_acts(FINDING)
@@ -126,7 +127,7 @@ def list_plans(
     return Page(items=shown, next=encode_cursor(shown[-1].id) if len(rows) > chosen.limit else None)
 
 
-@router.post("/plans", operation_id="plan.draft", status_code=201)
+@router.post("/plans", operation_id="plan.draft", status_code=201, openapi_extra=ONCE)
 def draft_plan(
     body: PlanRecord, session: DbSession, actor: Annotated[Actor, permitted("plan.draft")], response: Response
 ) -> PlanOut:
@@ -274,7 +275,7 @@ def share_instead(
     return finding_out(asked)
 
 
-@router.post("/findings/{id}/notice", operation_id="finding.notice", status_code=201)
+@router.post("/findings/{id}/notice", operation_id="finding.notice", status_code=201, openapi_extra=ONCE)
 def issue_notice(asked: Annotated[AskedFinding, _finding("notice")], version: ExpectedVersion) -> NoticeOut:
     """通报批评: sign the notice that is written from the record (Regulation Art. 46(1))."""
     notice = findings.issue_notice(asked.session, *asked.case, by=asked.by, version=version)

@@ -19,6 +19,7 @@ from app.kernel import history
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Fault, Invalid, NotPermitted
+from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import (
     Cursor,
@@ -38,7 +39,7 @@ from catalog.resources.record import ItemRecord, ResourceRecord
 from catalog.resources.service import Defects, FilingStatement, Reason
 from catalog.resources.states import RESOURCE, STATES
 
-router = APIRouter(prefix="/api/v1/resources", tags=["resources"])
+router = APIRouter(prefix="/api/v1/resources", tags=["resources"], route_class=CreatingRoute)
 
 permit_acts(RESOURCE)
 permit(
@@ -216,7 +217,7 @@ def _read_cursor(cursor: str, read: Callable[[Any], T]) -> T:
         raise Invalid(faults=[NOT_A_CURSOR]) from None
 
 
-@router.post("", operation_id="resource.create", status_code=201)
+@router.post("", operation_id="resource.create", status_code=201, openapi_extra=ONCE)
 def create_resource(
     body: NewResource,
     session: DbSession,

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
+from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import ExpectedVersion, Label, LongText, Page, ShortText, Wire, set_version
 from exchange.agreements.service import live_agreement_of
 from exchange.disputes import service
@@ -40,7 +41,7 @@ from exchange.wire import (
     page,
 )
 
-router = APIRouter(prefix="/api/v1", tags=["disputes"])
+router = APIRouter(prefix="/api/v1", tags=["disputes"], route_class=CreatingRoute)
 
 permit_acts(DISPUTE)
 permit(
@@ -168,7 +169,12 @@ def _asked(act: str) -> Any:
     return guarded(f"dispute.{act}", service.find_dispute)
 
 
-@router.post("/negotiations/{id}/open_dispute", operation_id="negotiation.open_dispute", status_code=201)
+@router.post(
+    "/negotiations/{id}/open_dispute",
+    operation_id="negotiation.open_dispute",
+    status_code=201,
+    openapi_extra=ONCE,
+)
 def open_dispute(
     asked: Annotated[Asked[Negotiation], guarded("negotiation.open_dispute", find_negotiation)],
     body: Reason,

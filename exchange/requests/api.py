@@ -13,6 +13,7 @@ from sqlalchemy import select
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
+from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import ExpectedVersion, Label, Page, ShortText, Wire, set_version
 from exchange.negotiations.models import Negotiation
 from exchange.parties import names_of
@@ -22,7 +23,7 @@ from exchange.requests.states import REQUEST
 from exchange.terms import Terms
 from exchange.wire import AgencyRef, Asked, EventOut, Paging, events_out, guarded, page
 
-router = APIRouter(prefix="/api/v1/requests", tags=["requests"])
+router = APIRouter(prefix="/api/v1/requests", tags=["requests"], route_class=CreatingRoute)
 
 permit_acts(REQUEST)
 permit(
@@ -102,7 +103,7 @@ def _summaries(rows: Sequence[ShareRequest]) -> list[RequestSummary]:
     return [RequestSummary.model_validate(row) for row in rows]
 
 
-@router.post("", operation_id="request.draft", status_code=201)
+@router.post("", operation_id="request.draft", status_code=201, openapi_extra=ONCE)
 def draft_request(
     body: NewRequest,
     session: DbSession,
