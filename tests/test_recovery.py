@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import socket
@@ -134,7 +135,8 @@ def _draft_of(transcript: str) -> tuple[str, dict[str, Any]]:
                 token = value
         curl = told.get("curl", "")
         if not body and '"$ZT/api/v1/requests"' in curl and "HOUSING_CLERK" in curl:
-            body = json.loads(curl.split("-d '")[1].rsplit("'", 1)[0].replace("'\\''", "'"))
+            words = shlex.split(curl)
+            body = json.loads(words[words.index("-d") + 1])
     assert token and body, transcript[:2000]
     return token, body
 
