@@ -81,10 +81,10 @@ def deciding_authority(session: Session, requester_id: UUID, provider_id: UUID) 
     requester, provider = agencies.agency(session, requester_id), agencies.agency(session, provider_id)
     authority = agencies.competent_authority(session, requester, provider)
     while authority.id in (requester_id, provider_id):
-        parent = session.get_one(Jurisdiction, authority.jurisdiction_id).parent_id
-        if parent is None:
+        above = agencies.authority_above(session, authority)
+        if above is None:
             break
-        authority = agencies.authority_of(session, parent)
+        authority = above
     return authority.id
 
 

@@ -5,6 +5,7 @@ Owns registration and the routing of Regulation Art. 21 and Decree 809 Art. 28.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -140,15 +141,24 @@ def find_agency(session: Session, code: str) -> Agency | None:
 
 def authority_of(session: Session, jurisdiction_id: UUID) -> Agency:
     """The authority (信息化主管部门) of a jurisdiction, or of the nearest one above that has one. Errors: NotFound."""
-    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
-    query = select(Jurisdiction.level, Agency).join(Agency, Agency.id == Jurisdiction.authority_id)
-    row = session.execute(
-        query.where(Jurisdiction.id.in_(path)).order_by(Jurisdiction.level.desc()).limit(1)
-    ).first()
-    if row is None:
+    authority = _nearest_authority(session, _path(session, jurisdiction_id))
+    if authority is None:
         raise NotFound(Text("上下级均未登记主管部门。", "No authority is registered here or above."))
-    authority: Agency = row[1]
     return authority
+
+
+def authority_above(session: Session, authority: Agency) -> Agency | None:
+    """The nearest authority of a jurisdiction above that of `authority`; None for the topmost."""
+    return _nearest_authority(session, _path(session, authority.jurisdiction_id)[:-1])
+
+
+def _path(session: Session, jurisdiction_id: UUID) -> Sequence[UUID]:
+    return session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or ()
+
+
+def _nearest_authority(session: Session, path: Sequence[UUID]) -> Agency | None:
+    query = select(Agency).join(Jurisdiction, Jurisdiction.authority_id == Agency.id)
+    return session.scalar(query.where(Jurisdiction.id.in_(path)).order_by(Jurisdiction.level.desc()).limit(1))
 
 
 def competent_authority(session: Session, requester: Agency, provider: Agency) -> Agency:
@@ -174,5 +184,4 @@ def competent_authority(session: Session, requester: Agency, provider: Agency) -
 
 def is_within(session: Session, jurisdiction_id: UUID, superior_id: UUID) -> bool:
     """Whether a jurisdiction is `superior_id` or lies below it."""
-    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
-    return superior_id in path
+    return superior_id in _path(session, jurisdiction_id)

@@ -225,8 +225,7 @@ def _deciding_authority(session: Session, agency: Agency) -> Agency:
     above: then it is named all the same, and can decide nothing."""
     authority = agencies.authority_of(session, agency.jurisdiction_id)
     if authority.id == agency.id:
-        parent = session.get_one(Jurisdiction, authority.jurisdiction_id).parent_id
-        return agencies.authority_of(session, parent) if parent else authority
+        return agencies.authority_above(session, authority) or authority
     return authority
 
 

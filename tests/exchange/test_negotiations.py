@@ -442,6 +442,15 @@ def test_the_database_refuses_moves_the_table_does_not_hold(world: World, target
         world.session.execute(statement, {"s": target, "id": UUID(case["id"])})
 
 
+def test_the_topmost_authority_asks_and_is_asked_though_nobody_stands_above(world: World) -> None:
+    top = "province_authority"
+    asking = world.filed(world.publish(), requester=top)
+    asked = world.filed(world.publish(top, authority=top), provider=top)
+    for case in (asking, asked):
+        assert case["authority"]["id"] == str(world.town.id(top))
+    world.read("negotiations", asked["id"], top)
+
+
 def test_terms_and_consents_are_never_changed(world: World) -> None:
     world.filed(world.publish())
     for statement in (
