@@ -60,8 +60,8 @@ class System:
     http: TestClient | httpx2.Client
     issuer: str
 
-    def headers(self) -> dict[str, str]:
-        """With a fresh access token, got as any client gets one."""
+    def form(self) -> dict[str, str]:
+        """A token request with a fresh assertion."""
         issued_at = int(now().timestamp())
         claims = {
             "iss": self.name, "sub": self.name, "aud": self.issuer, "jti": uuid4().hex,
@@ -70,11 +70,14 @@ class System:
         assertion = jwt.encode(
             {"alg": "Ed25519", "kid": self.key.kid}, claims, self.key, algorithms=["Ed25519"]
         )
-        form = {
+        return {
             "grant_type": "client_credentials", "client_assertion_type": tokens.ASSERTION_TYPE,
             "client_assertion": assertion, "scope": self.scope,
         }  # fmt: skip
-        answer = self.http.post("/oauth/token", data=form)
+
+    def headers(self) -> dict[str, str]:
+        """With a fresh access token, got as any client gets one."""
+        answer = self.http.post("/oauth/token", data=self.form())
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 

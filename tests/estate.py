@@ -1,0 +1,355 @@
+"""One of every aggregate in the state that each operation needs, and the request that calls the operation on it.
+
+Built once through the real operations. `civil` provides, `health` asks, `city_authority` decides between them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from fastapi.routing import APIRoute
+from joserfc.jwk import OKPKey
+from sqlalchemy import select
+
+from app.identity import sessions
+from app.kernel import ledger
+from app.kernel.actor import Role, Scope
+from app.kernel.checkpoint import Signer
+from app.kernel.ledger import LedgerEntry
+from app.main import ROUTERS
+from exchange.delivery.protocol import ReceiptBatch
+from tests.catalog import samples
+from tests.catalog.bureau import KNOWN, NEW, planned
+from tests.catalog.sheets import ITEM, RESOURCE, workbook
+from tests.delivery.systems import HTTP_SOURCE, Calls, System, system
+from tests.exchange.world import Json, World, terms, to
+from tests.factories import OPERATOR, credit_code
+
+CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
+CATALOG = Role.CATALOG_ADMINISTRATOR
+WHY = {"reason": "依法处理"}
+ROUTES = {
+    route.operation_id: route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is sent beside the credential. `names` fill the path; `version` goes into If-Match."""
+
+    names: tuple[Any, ...] = ()
+    body: Any = None
+    version: int | None = None
+    query: dict[str, Any] = field(default_factory=dict)
+    form: dict[str, str] | None = None
+    file: bytes | None = None
+
+
+def on(case: Json, body: Any = None, **more: Any) -> Call:
+    """A call on a case as it was last read."""
+    return Call((case["id"],), body, case.get("version"), **more)
+
+
+class Estate:
+    """`calls` by (operation, what it is called on); every one succeeds for who may."""
+
+    def __init__(self, world: World, signer: Signer) -> None:
+        self.world = world
+        self.calls: dict[tuple[str, str], Call] = {}
+        self._identity()
+        self._catalog()
+        self._collection()
+        self._exchange()
+        self._agreements()
+        self._disputes()
+        self._delivery()
+        self._ledger(signer)
+        world.session.commit()
+
+    def request(self, key: tuple[str, str], **changes: Any) -> dict[str, Any]:
+        """The arguments of an HTTP client's `request` that make the call, `changes` among them; headers add up."""
+        call = self.calls[key]
+        method, url = address(key[0], call.names)
+        sent: dict[str, Any] = {"method": method, "url": url, "params": call.query, "headers": {}}
+        if call.version is not None:
+            sent["headers"]["If-Match"] = f'"{call.version}"'
+        if call.body is not None:
+            sent["json"] = call.body
+        if call.form is not None:
+            sent["data"] = call.form
+        if call.file is not None:
+            sent["files"] = {"file": ("目录.xlsx", call.file)}
+        return {**sent, **changes, "headers": sent["headers"] | changes.get("headers", {})}
+
+    def _add(self, operations: str, on_what: str, call: Call) -> None:
+        for operation in operations.split():
+            self.calls[operation, on_what] = call
+
+    def _identity(self) -> None:
+        town, session = self.world.town, self.world.session
+        newcomer = town.person("civil", CLERK, number=9)
+        secret = sessions.issue_one_time_secret(session, newcomer, by=OPERATOR)
+        self.newcomer: System = system(self.world, "civil", Scope.CATALOG)
+        key = OKPKey.generate_key("Ed25519").as_dict(private=False)
+        nothing = Call()
+        self._add("health.live health.ready token.metadata token.keys", "-", nothing)
+        self._add("session.end me.read jurisdiction.list agency.list person.list client.list", "-", nothing)
+        self._add("session.create", "-", Call(body={"login": newcomer.login, "secret": secret}))
+        self._add("token.issue", "-", Call(form=self.newcomer.form()))
+        self._add("me.set_password", "-", Call(body={"password": "Yun-Jiang-2026"}))
+        self._add("agency.read", "provider", Call((town.id("civil"),)))
+        place = {"code": "990109", "name": "北区", "name_en": "North", "parent_code": "990100"}
+        self._add("jurisdiction.register", "city", Call(body=place))
+        agency = {
+            "name": "测试市教育局", "jurisdiction_code": "990100", "credit_code": credit_code(77),
+            "responsible_leader": "分管负责人", "internal_office": "信息中心",
+        }  # fmt: skip
+        self._add("agency.register", "city", Call(body=agency))
+        of_civil = {"agency_id": str(town.id("civil")), "name": "newcomer"}
+        self._add("person.register", "provider", Call(body={**of_civil, "login": "newcomer", "roles": []}))
+        self._add("person.issue_secret", "provider", Call((newcomer.id,)))
+        client = {**of_civil, "title": "业务系统", "scopes": ["catalog"], "jwk": key}
+        self._add("client.register", "provider", Call(body=client))
+        self._add("client.add_key", "provider", Call((self.newcomer.id,), {"jwk": key}))
+
+    def _catalog(self) -> None:
+        world = self.world
+        self.resource = world.publish()
+        record = samples.body()
+        draft = world.call("POST", "/resources", "civil", CLERK, body={"record": record}, expect=201)
+        statement = {"secrecy_review": "保密审查〔2026〕1号", "personal_information_assessment": "评估1号"}
+        published = world.read("resources", self.resource, "civil")
+        everyone = "resource.read resource.items resource.versions resource.events"
+        self._add("resource.list", "-", Call())
+        self._add("search.query", "-", Call(query={"q": "婚姻"}))
+        self._add("search.suggest", "-", Call(query={"q": "hy"}))
+        self._add("resource.create", "-", Call(body={"record": record}))
+        for name, case in (("draft", draft), ("published", published)):
+            self._add(everyone, name, on(case))
+        self._add("resource.edit", "draft", on(draft, {"record": record}))
+        self._add("resource.file", "draft", on(draft, statement))
+        filed = world.call("POST", "/resources", "civil", CLERK, body={"record": record}, expect=201)
+        filed = world.call(
+            "POST", f"/resources/{filed['id']}/file", "civil", APPROVER, version=1, body=statement
+        )
+        self._add("resource.publish", "filed", on(filed))
+        self._add("resource.return", "filed", on(filed, {"defects": [{"message": "摘要过于简略"}]}))
+        self._add("resource.suspend resource.withdraw", "published", on(published, WHY))
+        path = f"/resources/{world.publish()}/suspend"
+        suspended = world.call("POST", path, "civil", APPROVER, version=3, body=WHY)
+        self._add("resource.resume", "suspended", on(suspended, WHY))
+        self._interop(draft, published)
+        sheet = workbook(RESOURCE, ITEM).read()
+        self._add("import.create", "draft", Call(file=sheet, form={"as": "draft"}))
+        self._add("import.create", "published", Call(file=sheet, form={"as": "published"}))
+        self._add("import.template", "-", Call())
+        by_civil = world.headers("civil", CATALOG)
+        sent = world.client.request(**self.request(("import.create", "draft"), headers=by_civil))
+        self._add("import.read import.rejected", "provider", Call((sent.json()["id"],)))
+
+    def _interop(self, draft: Json, published: Json) -> None:
+        self._add("dcat.catalog", "-", Call(("ttl",)))
+        self._add("dcat.us", "-", Call())
+        self._add("ckan.get", "-", Call(("package_list",)))
+        self._add("ckan.post", "-", Call(("package_list",), body={}))
+        for name, case in (("draft", draft), ("published", published)):
+            self._add("dcat.resource", name, Call((case["id"], "ttl")))
+            self._add("ckan.get", name, Call(("package_show",), query={"id": case["id"]}))
+
+    def _collection(self) -> None:
+        world = self.world
+        items = [{"name": KNOWN}]
+        self._add("collection.check", "-", Call(body={"items": items}))
+        self._add("collection.grounds plan.list finding.list", "-", Call())
+        self._add("plan.draft", "-", Call(body=planned(NEW)))
+        draft, cleared = self._plan(NEW, filed=False), self._plan(NEW)
+        for name, plan in (("draft", draft), ("filed", cleared)):
+            self._add("plan.read plan.events plan.findings", name, on(plan))
+        self._add("plan.edit", "draft", on(draft, planned(NEW)))
+        self._add("plan.file", "draft", on(draft))
+        self._add("plan.collect plan.close", "filed", on(cleared))
+        flagged = self._finding()
+        ground = {"ground": "finer_detail", "text": "现有信息只到区，本次须到社区"}
+        self._add("finding.read finding.events", "flagged", on(flagged))
+        self._add("finding.withdraw", "flagged", on(flagged, WHY))
+        self._add("finding.justify", "flagged", on(flagged, ground))
+        accepted = {**WHY, "scope": "仅限社区一级", "until": "2026-12-31"}
+        acts: list[tuple[str, str, Role, Json, int]] = [
+            ("justify", "civil", CLERK, ground, 1),
+            ("uphold", "city_authority", MEDIATOR, WHY, 2),
+            ("appeal", "civil", APPROVER, WHY, 1),
+            ("uphold", "city_authority", CATALOG, WHY, 2),
+        ]
+        reached = [self._finding(acts[:n]) for n in range(1, 5)]
+        justified, upheld, appealed, upheld_again = reached
+        for name, case in (("justified", justified), ("appealed", appealed)):
+            self._add("finding.accept", name, on(case, accepted))
+            self._add("finding.uphold", name, on(case, WHY))
+        self._add("finding.appeal finding.share_instead", "upheld", on(upheld, WHY))
+        self._add("finding.notice", "appeal refused", on(upheld_again))
+        criticised = self._finding(acts)
+        path = f"/findings/{criticised['id']}/notice"
+        version = criticised["version"]
+        notice = world.call("POST", path, "city_authority", APPROVER, version=version, expect=201)
+        self._add("notice.read", "issued", Call((notice["id"],)))
+
+    def _plan(self, *names: str, filed: bool = True) -> Json:
+        plan: Json = self.world.call("POST", "/plans", "civil", CLERK, body=planned(*names), expect=201)
+        if filed:
+            plan = self.world.call("POST", f"/plans/{plan['id']}/file", "civil", APPROVER, version=1)
+        return plan
+
+    def _finding(self, acts: list[tuple[str, str, Role, Json, int]] | None = None) -> Json:
+        plan = self._plan(KNOWN)
+        (row,) = self.world.call("GET", f"/plans/{plan['id']}/findings", "civil", CLERK)
+        finding = self.world.read("findings", row["id"], "civil")
+        for act, agency, role, body, number in acts or []:
+            finding = self.world.call(
+                "POST", f"/findings/{finding['id']}/{act}", agency, role, number=number,
+                version=finding["version"], body=body,
+            )  # fmt: skip
+        return finding
+
+    def _exchange(self) -> None:
+        world, agreed = self.world, terms(self.resource)
+        narrower = terms(self.resource, items=("name",))
+        wanted = {"title": "核验登记信息", "terms": agreed}
+        draft = world.draft(self.resource)
+        self._add("request.list negotiation.list negotiation.grounds", "-", Call())
+        self._add("request.draft", "-", Call(body=wanted))
+        self._add("request.read request.events", "draft", on(draft))
+        self._add("request.amend", "draft", on(draft, wanted))
+        self._add("request.file request.discard", "draft", on(draft))
+        requested = world.filed(self.resource)
+        reads = "negotiation.read negotiation.versions negotiation.events"
+        self._add(reads, "requested", on(requested))
+        self._add("negotiation.changes", "requested", on(requested, query={"before": 1, "after": 1}))
+        self._add("negotiation.ask_material", "requested", on(requested, WHY))
+        self._add("negotiation.withdraw", "requested", on(requested, WHY))
+        more_time = {"working_days": 5, **WHY}
+        self._add("negotiation.ask_extension", "requested", on(requested, more_time))
+        elsewhere = {"to_agency_id": str(world.town.id("market")), **WHY}
+        self._add("negotiation.transfer", "requested", on(requested, elsewhere))
+        self._add("negotiation.draft_terms", "requested", on(requested, {"terms": narrower}))
+        self._add("negotiation.agree", "requested", on(requested, to(requested["terms"])))
+        refusal = {"ground": "exceeds_need", **WHY}
+        self._add("negotiation.refuse", "requested", on(requested, refusal))
+        asked = world.act(world.filed(self.resource), "ask_material", "civil", CLERK, WHY)
+        self._add("negotiation.supply_material", "material asked", on(asked, WHY))
+        asked = world.act(world.filed(self.resource), "ask_extension", "civil", APPROVER, more_time)
+        self._add("negotiation.extend negotiation.refuse_extension", "extension asked", on(asked, WHY))
+        drafted = world.act(world.filed(self.resource), "draft_terms", "civil", CLERK, {"terms": narrower})
+        self._add("negotiation.offer", "drafted", on(drafted, to(drafted["draft"])))
+        offered = world.offered(world.filed(self.resource), narrower)
+        self._add("negotiation.draft_terms", "offered", on(offered, {"terms": agreed}))
+        self._add("negotiation.accept", "offered", on(offered, to(offered["terms"])))
+        countering = world.offered(world.filed(self.resource), narrower)
+        countering = world.act(countering, "draft_terms", "health", CLERK, {"terms": agreed})
+        self._add("negotiation.counter_offer", "countering", on(countering, to(countering["draft"])))
+        accepted = world.offered(world.filed(self.resource), narrower)
+        accepted = world.act(accepted, "accept", "health", APPROVER, to(accepted["terms"]))
+        self._add("negotiation.agree", "accepted", on(accepted, to(accepted["terms"])))
+        self._add("negotiation.open_dispute", "refused", on(world.refused(), WHY))
+
+    def _agreements(self) -> None:
+        world = self.world
+        self.agreement = world.agreed()
+        self._add("agreement.list", "-", Call())
+        self._add("agreement.read agreement.events agreement.use", "in force", on(self.agreement))
+        acts = "suspend announce_end terminate complete"
+        for act in acts.split():
+            self._add(f"agreement.{act}", "in force", on(self.agreement, WHY))
+        suspended = world.act(world.agreed(), "suspend", "civil", APPROVER, WHY)
+        self._add("agreement.resume", "suspended by provider", on(suspended, WHY))
+        suspended = world.act(world.agreed(), "suspend", "city_authority", MEDIATOR, WHY)
+        self._add("agreement.resume", "suspended by authority", on(suspended, WHY))
+        announced = world.act(world.agreed(), "announce_end", "civil", APPROVER, WHY)
+        self._add("agreement.agree_end", "end announced", on(announced, WHY))
+
+    def _disputes(self) -> None:
+        world = self.world
+        ruling = {"outcome": "deny", "reasons": "用途与职责不符", "legal_basis": "809-20"}
+        opened = world.act(world.refused(), "open_dispute", "health", APPROVER, WHY, expect=201)
+        self._add("dispute.list", "-", Call())
+        self._add("dispute.read dispute.events", "opened", on(opened))
+        self._add("dispute.admit", "opened", on(opened))
+        self._add("dispute.decline dispute.refer dispute.withdraw", "opened", on(opened, WHY))
+        settled = {"agreement_id": self.agreement["id"]}
+        self._add("dispute.record_settlement", "opened", on(opened, settled))
+        hearing = world.disputed()
+        middle = terms(self._resource_of(hearing), items=("name",))
+        self._add("dispute.state", "hearing", on(hearing, {"body": "办理生育登记所必需"}))
+        self._add("dispute.propose", "hearing", on(hearing, {"terms": middle}))
+        self._add("dispute.draft_ruling", "hearing", on(hearing, ruling))
+        proposed = world.disputed()
+        middle = terms(self._resource_of(proposed), items=("name",))
+        proposed = world.act(proposed, "propose", "city_authority", MEDIATOR, {"terms": middle})
+        self._add("dispute.accept", "proposed", on(proposed, to(proposed["proposal"])))
+        self._add("dispute.decline_proposal", "proposed", on(proposed, WHY))
+        drafted = self._ruling_drafted(ruling)
+        self._add("dispute.rule", "ruling drafted", on(drafted, self._latest(drafted)))
+        ruled = self._ruled(ruling)
+        self._add("dispute.ask_review", "ruled", on(ruled, WHY))
+        review = world.act(self._ruled(ruling), "ask_review", "health", APPROVER, WHY)
+        decision = {"document": "政复〔2026〕1号"}
+        self._add("dispute.confirm", "in review", on(review, {**decision, **WHY}))
+        self._add("dispute.change", "in review", on(review, {**decision, **ruling}))
+
+    def _ruling_drafted(self, ruling: Json) -> Json:
+        """The draft is the second mediator's, so that the first may sign it."""
+        case = self.world.disputed()
+        drafted: Json = self.world.act(case, "draft_ruling", "city_authority", MEDIATOR, ruling, number=2)
+        return drafted
+
+    def _ruled(self, ruling: Json) -> Json:
+        drafted = self._ruling_drafted(ruling)
+        done: Json = self.world.act(drafted, "rule", "city_authority", MEDIATOR, self._latest(drafted))
+        return done
+
+    def _latest(self, dispute: Json) -> Json:
+        return {"ruling_id": dispute["rulings"][-1]["id"]}
+
+    def _resource_of(self, dispute: Json) -> UUID:
+        case = self.world.read("negotiations", dispute["negotiation_id"], "civil")
+        return UUID(case["terms"]["terms"]["resources"][0]["resource_id"])
+
+    def _delivery(self) -> None:
+        world = self.world
+        resource = str(self.resource)
+        world.call("PUT", f"/resources/{resource}/source", "civil", CLERK, body=HTTP_SOURCE)
+        self._add("source.connect", "provider", Call((resource,), HTTP_SOURCE))
+        self._add("source.read", "provider", Call((resource,)))
+        reported = Calls(world, self.agreement)
+        receipt = reported.receipt()
+        reported.ship(receipt)
+        wanted = {"agreement_id": self.agreement["id"], "purpose": "check"}
+        self._add("grant.issue", "in force", Call(body=wanted))
+        self._add("grant.revoke", "issued", Call((reported.grant_id,)))
+        self._add("gateway.state", "-", Call())
+        batch = msgspec.to_builtins(ReceiptBatch(receipts=[reported.receipt()]))
+        self._add("gateway.receipts", "-", Call(body=batch))
+        self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
+        self._add("receipt.read", "in force", Call((receipt.call.id,)))
+
+    def _ledger(self, signer: Signer) -> None:
+        session = self.world.session
+        session.flush()
+        ledger.sequence(session, signer)
+        entry = session.scalars(select(LedgerEntry.id).limit(1)).one()
+        self._add("ledger.checkpoint ledger.key", "-", Call())
+        self._add("ledger.tile", "-", Call((0, "000.p/1")))
+        self._add("ledger.entries", "-", Call(("000.p/1",)))
+        self._add("ledger.consistency", "-", Call(query={"old": 1, "new": 1}))
+        self._add("ledger.proof", "-", Call((entry,)))
+
+
+def address(operation: str, names: tuple[Any, ...] = ()) -> tuple[str, str]:
+    """The method and path of an operation, the path's parameters filled with `names` in order."""
+    route = ROUTES[operation]
+    (method,) = route.methods or {"GET"}
+    values = iter(names)
+    return method, re.sub(r"\{[^}]+\}", lambda _: str(next(values)), route.path)
