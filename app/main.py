@@ -20,6 +20,7 @@ from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.formats.api import router as imports_router
+from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
 from catalog.resources.api import router as resources_router
 from catalog.search.api import router as search_router
@@ -57,6 +58,7 @@ ROUTERS = (
     imports_router,
     search_router,
     dcat_router,
+    ckan_router,
     collection_router,
     requests_router,
     negotiations_router,

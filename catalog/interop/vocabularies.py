@@ -5,6 +5,9 @@ Pure data. What has no counterpart there is left out rather than forced into one
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from app.kernel.text import Text
 from catalog.resources.codes import Openness, Theme, UpdateCycle
 
 EU = "http://publications.europa.eu/resource/authority/"
@@ -117,6 +120,40 @@ LICENCES: dict[str, str] = {
     "Creative Commons CCZero": "http://creativecommons.org/publicdomain/zero/1.0/",
     "Creative Commons Attribution": "http://creativecommons.org/licenses/by/4.0/",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CkanLicence:
+    """A licence as CKAN lists it; `is_open` where it meets the Open Definition."""
+
+    id: str
+    title: Text
+    url: str
+    is_open: bool
+
+
+CKAN_LICENCES = (
+    CkanLicence(
+        "cc-zero", Text("CC0 1.0", "Creative Commons CCZero"),
+        "https://creativecommons.org/publicdomain/zero/1.0/", is_open=True,
+    ),
+    CkanLicence(
+        "CC-BY-4.0", Text("署名 4.0", "Creative Commons Attribution 4.0"),
+        "https://creativecommons.org/licenses/by/4.0/", is_open=True,
+    ),
+    CkanLicence(
+        "odc-pddl", Text("ODC 公有领域", "Open Data Commons Public Domain Dedication and License"),
+        "http://opendatacommons.org/licenses/pddl/", is_open=True,
+    ),
+    CkanLicence(
+        "us-pd", Text("美国政府作品", "U.S. Government Works"),
+        "https://www.usa.gov/government-works", is_open=True,
+    ),
+    CkanLicence(
+        "OGDL-Taiwan-1.0", Text("政府資料開放授權條款－第1版", "Taiwan Open Government Data License 1.0"),
+        "https://data.gov.tw/license", is_open=True,
+    ),
+)  # fmt: skip
 
 
 def eu(table: str, code: str) -> str:

@@ -214,6 +214,19 @@ class CatalogIndex:
         counts = self._count_facets(searcher, base, chosen, facets)
         return SearchResult(hits, _total(found), counts, relaxed and bool(hits))
 
+    def match(self, text: str, *, visible: Sequence[Filters], limit: int = MAX_OFFSET) -> list[str]:
+        """Ids of the resources among those the asker may see that hold every word, best first, `limit` at most;
+        for readers that sort and count by what only the database knows."""
+        schema, searcher = self._schema, self._reader().searcher()
+        typed = TypedText.read(text)
+        order = ranking(schema, typed)
+        if order is None:
+            return []
+        within = all_of(audience(schema, visible), matching(schema, typed))
+        scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
+        hits = searcher.search(scored, limit, count=False).hits
+        return [str(searcher.doc(address).get_first("id")) for _, address in hits]
+
     def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> list[str]:
         """Names (titles, items) that begin with `prefix`, or whose pinyin initials do, most frequent first."""
         key = fold(prefix[:64])

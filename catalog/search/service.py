@@ -21,6 +21,7 @@ from catalog.text import bigrams, fold
 
 _ITEMS_SHOWN = 5
 
+
 def audience(session: Session, by: Actor) -> list[Filters]:
     """What `by` may find, as alternatives for the index; says the same as `resources.service.visible_to`."""
     if by.kind is ActorKind.SYSTEM:
@@ -71,6 +72,11 @@ def search(
     query = select(Resource).options(selectinload(Resource.agency))
     rows = {row.id: row for row in session.scalars(query.where(Resource.id.in_(ids), service.visible_to(by)))}
     return [Found(rows[i], _matching_items(rows[i], typed)) for i in ids if i in rows], result
+
+
+def matching(session: Session, index: CatalogIndex, typed: str, *, by: Actor) -> list[UUID]:
+    """The resources `by` may find that hold every word typed, best first, the first ten thousand."""
+    return [UUID(found) for found in index.match(typed, visible=audience(session, by))]
 
 
 def _matching_items(resource: Resource, typed: str) -> tuple[str, ...]:
