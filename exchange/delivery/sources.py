@@ -249,6 +249,7 @@ class TableProvider:
             timeout=source.timeout_s,
             kwargs={"options": options, "connect_timeout": int(CONNECT_TIMEOUT_S)},
             configure=_as_gateway_reads,
+            check=AsyncConnectionPool.check_connection,  # a provider that restarted leaves dead ones behind
             open=False,
         )
         self._encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
