@@ -6,7 +6,10 @@ Built once through the real operations. `civil` provides, `health` asks, `city_a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,20 +17,26 @@ import msgspec
 from fastapi.routing import APIRoute
 from joserfc.jwk import OKPKey
 from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
 
 from app.identity import sessions
-from app.kernel import ledger
+from app.kernel import clock, ledger
 from app.kernel.actor import Role, Scope
 from app.kernel.checkpoint import Signer
+from app.kernel.db import Database
+from app.kernel.keys import ServiceKeys
 from app.kernel.ledger import LedgerEntry
-from app.main import ROUTERS
+from app.main import ROUTERS, create_app
+from app.settings import Settings
 from exchange.delivery.protocol import ReceiptBatch
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
-from tests.delivery.systems import HTTP_SOURCE, Calls, System, system
-from tests.exchange.world import Json, World, terms, to
-from tests.factories import OPERATOR, credit_code
+from tests.conftest import PUBLIC_URL, OneTransaction
+from tests.delivery.systems import GATEWAY_URL, HTTP_SOURCE, Calls, System, system
+from tests.exchange.world import START, Json, World, terms, to
+from tests.factories import OPERATOR, Town, credit_code
 
 CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
 CATALOG = Role.CATALOG_ADMINISTRATOR
@@ -70,9 +79,10 @@ class Estate:
         self._ledger(signer)
         world.session.commit()
 
-    def request(self, key: tuple[str, str], **changes: Any) -> dict[str, Any]:
-        """The arguments of an HTTP client's `request` that make the call, `changes` among them; headers add up."""
-        call = self.calls[key]
+    def request(self, key: tuple[str, str], call: Call | None = None, **changes: Any) -> dict[str, Any]:
+        """The arguments of an HTTP client's `request` that make the call (or another one of that operation),
+        `changes` among them; headers add up."""
+        call = call or self.calls[key]
         method, url = address(key[0], call.names)
         sent: dict[str, Any] = {"method": method, "url": url, "params": call.query, "headers": {}}
         if call.version is not None:
@@ -259,7 +269,7 @@ class Estate:
         world = self.world
         self.agreement = world.agreed()
         self._add("agreement.list", "-", Call())
-        self._add("agreement.read agreement.events agreement.use", "in force", on(self.agreement))
+        self._add("agreement.read agreement.events agreement.versions agreement.use", "in force", on(self.agreement))
         acts = "suspend announce_end terminate complete"
         for act in acts.split():
             self._add(f"agreement.{act}", "in force", on(self.agreement, WHY))
@@ -353,3 +363,18 @@ def address(operation: str, names: tuple[Any, ...] = ()) -> tuple[str, str]:
     (method,) = route.methods or {"GET"}
     values = iter(names)
     return method, re.sub(r"\{[^}]+\}", lambda _: str(next(values)), route.path)
+
+
+@contextmanager
+def estate_on(database: Database, keys: ServiceKeys, data: Path) -> Iterator[Estate]:
+    """An estate in a transaction of the database that is rolled back in the end. The clock stands still."""
+    settings = Settings(data=data, database_url="", public_url=PUBLIC_URL, gateway_url=GATEWAY_URL)
+    with database.engine.connect() as connection, clock.frozen(START):
+        outer = connection.begin()
+        in_it = OneTransaction(database, connection)
+        with (
+            Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session,
+            TestClient(create_app(settings, in_it, keys), base_url=PUBLIC_URL) as client,
+        ):
+            yield Estate(World(session, Town(session), client), keys.ledger)
+        outer.rollback()

@@ -10,34 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
-from starlette.testclient import TestClient
 
-from app.kernel import clock
 from app.kernel.actor import Role, Scope
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
-from app.main import create_app
-from app.settings import Settings
 from tests.conftest import PUBLIC_URL, OneTransaction
-from tests.delivery.systems import GATEWAY_URL, system
-from tests.estate import ROUTES, Estate
-from tests.exchange.world import START, World
-from tests.factories import Town
+from tests.delivery.systems import system
+from tests.estate import ROUTES, Estate, estate_on
 
 ROLES = (
     Role.CLERK, Role.APPROVER, Role.CATALOG_ADMINISTRATOR, Role.MEDIATOR, Role.SYSTEM_ADMINISTRATOR,
     Role.SECURITY_ADMINISTRATOR, Role.AUDIT_ADMINISTRATOR,
 )  # fmt: skip
 SCOPES = (Scope.CATALOG, Scope.CLERK, Scope.PULL, Scope.GATEWAY)
+NOBODYS = "018f0000-0000-7000-8000-00000000ffff"
 # The columns of the table: what each agency is to the objects of the estate.
 PEOPLE = {
     "provider": "civil",  # also the owner of plans
@@ -75,39 +74,48 @@ class TakenBack(OneTransaction):
 class Stage:
     """The estate, and a credential for everybody."""
 
-    def __init__(self, database: OneTransaction, client: TestClient, keys: ServiceKeys) -> None:
-        session = Session(
-            database.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
-        )
-        self.app = cast(FastAPI, client.app)
-        self.world = World(session, Town(session), client)
-        self.estate = Estate(self.world, keys.ledger)
+    def __init__(self, estate: Estate) -> None:
+        self.estate, world = estate, estate.world
         self.people = {
-            column: [self.world.headers(agency, role) for role in ROLES] for column, agency in PEOPLE.items()
+            column: [world.headers(agency, role) for role in ROLES] for column, agency in PEOPLE.items()
         }
         self.systems = {
-            column: [system(self.world, agency, scope).headers() for scope in SCOPES]
+            column: [system(world, agency, scope).headers() for scope in SCOPES]
             for column, agency in SYSTEMS.items()
         }
-        session.commit()
-        self.app.state.database = TakenBack(database, database.connection)
+        world.session.commit()
+        self.app = cast(FastAPI, world.client.app)
+        open_database = self.app.state.database
+        self.app.state.database = TakenBack(open_database, open_database.connection)
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client on the application itself: seven thousand calls need no more than that."""
+        transport = httpx2.ASGITransport(self.app)
+        async with httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
+            yield client
 
     async def answers(self, key: tuple[str, str], columns: Iterable[str]) -> dict[str, str]:
         """What the call answers to everybody in these columns of the table."""
         nobody: dict[str, str] = {}
         credentials = {"nobody": [nobody]} | self.people | self.systems
-        transport = httpx2.ASGITransport(self.app)
-        async with httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
+        async with self.caller() as client:
 
             async def answer(credential: dict[str, str]) -> str:
-                return letter(
-                    (await client.request(**self.estate.request(key, headers=credential))).status_code
-                )
+                call = self.estate.request(key, headers=credential)
+                return letter((await client.request(**call)).status_code)
 
             return {
                 column: "".join([await answer(credential) for credential in credentials[column]])
                 for column in columns
             }
+
+    def hidden_from(self, column: str, place: int) -> set[str]:
+        """The ids of all that this agency's person of ROLES[place] may not know of by any operation."""
+        ids: dict[str, set[str]] = defaultdict(set)
+        for key, row in ROWS.items():
+            ids[row[column][place : place + 1]] |= {str(name) for name in self.estate.calls[key].names}
+        return ids["H"] - ids["A"] - ids["a"]
 
 
 def letter(status: int) -> str:
@@ -127,15 +135,8 @@ def letter(status: int) -> str:
 def stage(
     shared_database: Database, keys: ServiceKeys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    settings = Settings(
-        data=tmp_path_factory.mktemp("data"), database_url="", public_url=PUBLIC_URL, gateway_url=GATEWAY_URL
-    )
-    with shared_database.engine.connect() as connection, clock.frozen(START):
-        outer = connection.begin()
-        database = OneTransaction(shared_database, connection)
-        with TestClient(create_app(settings, database, keys), base_url=PUBLIC_URL) as client:
-            yield Stage(database, client, keys)
-        outer.rollback()
+    with estate_on(shared_database, keys, tmp_path_factory.mktemp("data")) as estate:
+        yield Stage(estate)
 
 
 def test_the_table_has_a_row_for_every_operation(stage: Stage) -> None:
@@ -149,3 +150,73 @@ def test_who_may(stage: Stage, key: tuple[str, str]) -> None:
         column: cell for column, cell in ROWS[key].items() if cell and column not in ("operation", "on")
     }
     assert asyncio.run(stage.answers(key, expected)) == expected
+
+
+HIDDEN = {
+    key: (column, place)
+    for key, row in ROWS.items()
+    for column in PEOPLE
+    for place, letter_of_role in enumerate(row[column])
+    if letter_of_role == "H"
+}
+
+
+def aside(value: Any) -> Any:
+    """The id of what is not there, in the place of an id."""
+    if isinstance(value, dict):
+        return {name: aside(of_it) for name, of_it in value.items()}
+    return NOBODYS if re.fullmatch("[0-9a-f-]{36}", str(value)) else value
+
+
+async def answered(stage: Stage, call: dict[str, Any], real: str) -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers of the answer, without the id that was asked for and the request's own."""
+    async with stage.caller() as client:
+        answer = await client.request(**call)
+    headers = dict(answer.headers)
+    own = headers.pop("request-id")
+    return answer.status_code, answer.text.replace(own, "").replace(real, NOBODYS), headers
+
+
+@pytest.mark.parametrize("key", HIDDEN, ids=" on ".join)
+def test_what_is_not_yours_looks_like_what_is_not_there(stage: Stage, key: tuple[str, str]) -> None:
+    column, place = HIDDEN[key]
+    call = stage.estate.calls[key]
+    other = replace(call, names=tuple(map(aside, call.names)), body=aside(call.body), query=aside(call.query))
+    values = map(str, (*call.names, *call.query.values(), *(call.body or {}).values()))
+    real = next(value for value in values if aside(value) == NOBODYS)
+    credential = stage.people[column][place]
+    theirs = asyncio.run(answered(stage, stage.estate.request(key, headers=credential), real))
+    nothing = asyncio.run(answered(stage, stage.estate.request(key, other, headers=credential), real))
+    assert theirs == nothing
+    assert theirs[0] == 404
+
+
+LISTS: dict[str, dict[str, Any]] = {
+    "resource.list": {}, "plan.list": {}, "finding.list": {"waiting": False}, "request.list": {},
+    "negotiation.list": {}, "agreement.list": {}, "dispute.list": {}, "person.list": {}, "client.list": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", LISTS)
+def test_lists_hold_nothing_that_is_hidden(stage: Stage, operation: str) -> None:
+    """Whatever answers 404 to somebody is in none of their lists, and in those of somebody else."""
+
+    async def listed(credential: dict[str, str]) -> str:
+        async with stage.caller() as client:
+            query = {"limit": 100} | LISTS[operation]
+            call = stage.estate.request((operation, "-"), headers=credential, params=query)
+            return (await client.request(**call)).text
+
+    row = ROWS[operation, "-"]
+    seen, withheld = set(), set()
+    for column, place in product(PEOPLE, range(len(ROLES))):
+        if (row[column] or row["provider"])[place] != "A":
+            continue
+        text = asyncio.run(listed(stage.people[column][place]))
+        assert '"next":null' in text
+        hidden = stage.hidden_from(column, place)
+        told = set(re.findall('"id":"([0-9a-f-]{36})"', text))
+        assert not hidden & told, (column, ROLES[place])
+        seen |= told
+        withheld |= hidden
+    assert seen & withheld

@@ -19,7 +19,7 @@ from app.settings import Settings
 from catalog.resources import service
 from catalog.resources.importing import ImportState, Incoming, upsert_imported
 from catalog.resources.models import Resource
-from catalog.search.document import SearchDocument
+from catalog.search.document import FACETS, SearchDocument
 from catalog.search.index import CatalogIndex
 from catalog.search.indexing import reindex, run_once
 from tests.catalog.samples import OPEN, record
@@ -134,6 +134,25 @@ def test_hits_totals_facets_and_suggestions_show_what_the_reader_may_see(
         f"{URL}/suggest", params=params, headers=stocked.headers.get(who, {})
     ).json()
     assert set(suggested["items"]) == {title for title in titles if title.startswith("婚")}
+
+
+def test_nobody_can_count_what_they_may_not_see(world: World) -> None:
+    """What is hidden changes no answer, whether it is there or not."""
+
+    def told() -> list[Any]:
+        everything = world.asks("", facets=list(FACETS))
+        words = [world.asks(q, facets=list(FACETS)) for q in ("婚姻", "登记", "land")]
+        return [everything, *words, world.client.get(f"{URL}/suggest", params={"q": "婚"}).json()]
+
+    world.bring("civil", "published", LAND)
+    world.follow()
+    before = told()
+    world.bring("civil", "published", MARRIAGE)
+    world.bring("civil", "draft", DRAFT)
+    world.bring("health", "filed", {"title": "婚前检查登记"})
+    world.follow()
+    assert told() == before
+    assert world.asks("", "reviewer")["total"] == 4
 
 
 def test_facets_carry_names_and_filters_narrow(stocked: World) -> None:
