@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query, Response
@@ -30,7 +30,7 @@ from app.kernel.wire import (
     encode_cursor,
 )
 from exchange.negotiations.models import Consent, TermsVersion
-from exchange.terms import Terms
+from exchange.terms import Terms, TermsChange
 
 E_co = TypeVar("E_co", covariant=True)
 Row = TypeVar("Row", bound=Identified)
@@ -173,6 +173,24 @@ class VersionOut(Wire):
             id=version.id, number=version.number, party=version.party, author_id=version.author_id,
             terms=version.typed, terms_hash=version.terms_hash, note=version.note, created_at=version.created_at,
             consents=[ConsentOut.model_validate(consent) for consent in given],
+        )  # fmt: skip
+
+
+class ChangeOut(Wire):
+    """One difference between two versions of the terms."""
+
+    path: str
+    kind: Literal["added", "removed", "changed"]
+    label: Label
+    before: Label | None
+    after: Label | None
+
+    @classmethod
+    def of(cls, change: TermsChange) -> ChangeOut:
+        return cls(
+            path=change.path, kind=change.kind, label=Label.of(change.label),
+            before=Label.of(change.before) if change.before else None,
+            after=Label.of(change.after) if change.after else None,
         )  # fmt: skip
 
 

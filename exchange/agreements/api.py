@@ -17,12 +17,14 @@ from app.kernel.wire import ExpectedVersion, Label, Page, Wire, set_version
 from exchange.agreements import service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, ORIGINS
+from exchange.agreements.versions import versions_of
 from exchange.negotiations import consents
 from exchange.parties import names_of, parties_of
-from exchange.terms import Terms
+from exchange.terms import Terms, diff
 from exchange.wire import (
     AgencyRef,
     Asked,
+    ChangeOut,
     ConsentOut,
     DeadlineOut,
     EventOut,
@@ -42,6 +44,7 @@ permit(
     "agreement.list",
     "agreement.read",
     "agreement.events",
+    "agreement.versions",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.PULL,  # who fetches data knows the agreement it fetches under
 )
@@ -68,6 +71,8 @@ class AgreementOut(Wire):
     id: UUID
     negotiation_id: UUID
     ruling_id: UUID | None
+    number: int
+    supersedes_id: UUID | None
     requester: AgencyRef
     provider: AgencyRef
     authority: AgencyRef
@@ -89,6 +94,21 @@ class AgreementOut(Wire):
     reason: str | None
     deadlines: list[DeadlineOut]
     allowed: list[str]
+
+
+class AgreementVersion(Wire):
+    """One version of the agreement, with what it changed of the version before."""
+
+    id: UUID
+    number: int
+    state: str
+    state_name: Label
+    origin: str
+    terms_hash: str
+    valid_from: date
+    valid_until: date
+    in_force_at: datetime
+    changes: list[ChangeOut]
 
 
 class Chosen(Paging):
@@ -143,6 +163,24 @@ def read_agreement(asked: Annotated[Asked[Agreement], _asked("read")]) -> Agreem
 def list_events(asked: Annotated[Asked[Agreement], _asked("events")]) -> list[EventOut]:
     """The agreement's history, oldest first."""
     return events_out(asked.session, AGREEMENT, asked.case.id, sides=parties_of(asked.by, asked.case))
+
+
+@router.get("/{id}/versions", operation_id="agreement.versions")
+def list_versions(asked: Annotated[Asked[Agreement], _asked("versions")]) -> list[AgreementVersion]:
+    """变更历史: every version of the agreement, the first one first."""
+    found: list[AgreementVersion] = []
+    before: Terms | None = None
+    for row in versions_of(asked.session, asked.case):
+        changes = [ChangeOut.of(change) for change in diff(before, row.typed)] if before else []
+        before = row.typed
+        found.append(
+            AgreementVersion(
+                id=row.id, number=row.number, state=row.state, state_name=Label.of(AGREEMENT.states[row.state]),
+                origin=row.origin, terms_hash=row.terms_hash, valid_from=row.valid_from,
+                valid_until=row.valid_until, in_force_at=row.in_force_at, changes=changes,
+            )
+        )  # fmt: skip
+    return found
 
 
 @router.post("/{id}/suspend", operation_id="agreement.suspend")
@@ -210,6 +248,8 @@ def represent(asked: Asked[Agreement]) -> AgreementOut:
         id=case.id,
         negotiation_id=case.negotiation_id,
         ruling_id=case.ruling_id,
+        number=case.number,
+        supersedes_id=case.supersedes_id,
         requester=AgencyRef.of(case.requester_id, names),
         provider=AgencyRef.of(case.provider_id, names),
         authority=AgencyRef.of(case.authority_id, names),

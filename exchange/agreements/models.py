@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Uuid, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,14 +16,17 @@ from exchange.terms import Terms
 
 
 class Agreement(Base, Stateful, Bilateral):
-    """共享协议. What was agreed never changes, and no row stands without both consents, a policy or a
-    ruling (triggers); `content_hash` covers parties, origin and terms."""
+    """One version of a 共享协议. What was agreed never changes, and no row stands without both consents, a
+    policy or a ruling (triggers); `content_hash` covers parties, origin and terms."""
 
     __tablename__ = "agreement"
 
     negotiation_id: Mapped[UUID] = mapped_column(ForeignKey("negotiation.id"), index=True)
     terms_version_id: Mapped[UUID] = mapped_column(ForeignKey("terms_version.id"))
     ruling_id: Mapped[UUID | None] = mapped_column(ForeignKey("ruling.id"), index=True)
+    series_id: Mapped[UUID]  # the first version's id
+    number: Mapped[int] = mapped_column(default=1)  # within the series
+    supersedes_id: Mapped[UUID | None] = mapped_column(ForeignKey("agreement.id"))
     origin: Mapped[str]  # negotiated | policy | ruling
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
     terms_hash: Mapped[str]
@@ -45,6 +48,11 @@ class Agreement(Base, Stateful, Bilateral):
         # One live agreement of a negotiation.
         Index(
             "uq_agreement_live", "negotiation_id",
+            unique=True, postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')"),
+        ),
+        UniqueConstraint("series_id", "number"),
+        Index(
+            "uq_agreement_live_version", "series_id",
             unique=True, postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')"),
         ),
         Index("ix_agreement_resource_ids", "resource_ids", postgresql_using="gin"),

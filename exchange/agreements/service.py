@@ -26,6 +26,7 @@ from app.kernel.machine import Party
 from app.kernel.text import Text
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, LIVE, SUPPLY, SUSPENDED
+from exchange.agreements.versions import latest_of
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.parties import SYSTEM_PARTIES, calendar_for, jurisdiction_of, parties_of, visible_to
 
@@ -48,18 +49,26 @@ def conclude(
     origin: Origin,
     ruling_id: UUID | None = None,
 ) -> Agreement:
-    """Bring the agreement on `version` into force and start the supply clock (809-22).
+    """Bring the agreement on `version` into force and start the supply clock (809-22). Where the negotiation
+    amends an agreement, the version of it that is in force now is superseded.
 
     The database refuses it without the consents, policy or ruling that `origin` claims.
     """
     terms = version.typed
+    former = latest_of(session, negotiation.amends_id) if negotiation.amends_id else None
     content = {
         "negotiation": str(negotiation.id), "requester": str(negotiation.requester_id),
         "provider": str(negotiation.provider_id), "terms_hash": version.terms_hash,
         "origin": origin, "ruling": str(ruling_id) if ruling_id else None,
+        **({"supersedes": str(former.id)} if former else {}),
     }  # fmt: skip
+    if former and former.state in LIVE:
+        change_agreement(session, former, "supersede", by=EXCHANGE, reason=None, parties=SYSTEM_PARTIES)
+    agreement_id = new_id()
     agreement = Agreement(
-        id=new_id(), requester_id=negotiation.requester_id, provider_id=negotiation.provider_id,
+        id=agreement_id, series_id=former.series_id if former else agreement_id,
+        number=former.number + 1 if former else 1, supersedes_id=former.id if former else None,
+        requester_id=negotiation.requester_id, provider_id=negotiation.provider_id,
         authority_id=negotiation.authority_id, negotiation_id=negotiation.id, terms_version_id=version.id,
         ruling_id=ruling_id, origin=origin, terms=version.terms, terms_hash=version.terms_hash,
         content_hash=ledger.content_hash(content).hex(),

@@ -10,7 +10,7 @@ from app.kernel.machine import By, Machine, Transition
 from app.kernel.text import Text
 
 IN_FORCE, SUSPENDED, EXPIRED = "IN_FORCE", "SUSPENDED", "EXPIRED"
-COMPLETED, TERMINATED = "COMPLETED", "TERMINATED"
+COMPLETED, TERMINATED, SUPERSEDED = "COMPLETED", "TERMINATED", "SUPERSEDED"
 LIVE = (IN_FORCE, SUSPENDED)
 
 SUPPLY = "agreement.supply"
@@ -28,6 +28,7 @@ STATES = {
     EXPIRED: Text("到期", "expired"),
     COMPLETED: Text("用途完成", "completed"),
     TERMINATED: Text("终止", "terminated"),
+    SUPERSEDED: Text("已由新版本取代", "superseded"),
 }
 
 ACTS = {
@@ -39,6 +40,7 @@ ACTS = {
     "terminate": Text("责令终止", "terminate"),
     "complete": Text("用途完成", "complete"),
     "expire": Text("到期", "expire"),
+    "supersede": Text("由新版本取代", "superseded by the next version"),
     "mark_overdue": Text("标记提供逾期", "mark the supply overdue"),
 }
 
@@ -54,6 +56,7 @@ ROWS = (
     *(Transition(state, "terminate", (_AUTHORITY, _RULING), TERMINATED, "809-27") for state in LIVE),
     *(Transition(state, "complete", (_REQUESTER,), COMPLETED, "809-27") for state in LIVE),
     *(Transition(state, "expire", (_CLOCK,), EXPIRED, "809-20") for state in LIVE),
+    *(Transition(state, "supersede", (_SYSTEM,), SUPERSEDED, "809-20") for state in LIVE),
 )
 
 AGREEMENT = Machine("agreement", states=STATES, acts=ACTS, rows=ROWS)

@@ -65,7 +65,7 @@ def read_state(
             version_hash=agreement.terms_hash,
             state=agreement.state.lower(),
             terms=msgspec.Raw(canonical(agreement.typed)),
-            mask_key=mask_key(keys.mask, agreement.id).hex(),
+            mask_key=mask_key(keys.mask, agreement.series_id).hex(),
             sources={
                 str(i): sources[i]
                 for i in agreement.resource_ids
@@ -78,9 +78,10 @@ def read_state(
     return GatewayState(version=version, agreements=entries, revoked_grants=[str(jti) for jti in revoked])
 
 
-def mask_key(secret: bytes, agreement_id: UUID) -> bytes:
-    """The agreement's own key for keyed hashes, derived and stored nowhere (HKDF, RFC 5869)."""
-    return HKDF(SHA256(), 32, salt=None, info=b"mask " + agreement_id.bytes).derive(secret)
+def mask_key(secret: bytes, series_id: UUID) -> bytes:
+    """The agreement's own key for keyed hashes, the same for all its versions, derived and stored nowhere
+    (HKDF, RFC 5869)."""
+    return HKDF(SHA256(), 32, salt=None, info=b"mask " + series_id.bytes).derive(secret)
 
 
 def _told(gateway: Actor) -> Select[Agreement]:

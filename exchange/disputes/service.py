@@ -26,6 +26,7 @@ from exchange import holdings
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import EXCHANGE, change_agreement, conclude, live_agreement_of
 from exchange.agreements.states import AGREEMENT
+from exchange.agreements.versions import require_fit
 from exchange.disputes.models import Dispute, Ruling, Statement
 from exchange.disputes.states import (
     DISPUTE,
@@ -389,6 +390,7 @@ def _write_terms(
 ) -> TermsVersion:
     negotiation = session.get_one(Negotiation, dispute.negotiation_id, with_for_update=True)
     _require_sound(session, dispute, terms)
+    require_fit(session, negotiation.amends_id, terms)
     assert by.id is not None
     return consents.write_version(session, negotiation, terms, party="authority", author_id=by.id, note=note)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -25,6 +25,7 @@ from exchange.terms import Terms, diff
 from exchange.wire import (
     AgencyRef,
     Asked,
+    ChangeOut,
     DeadlineOut,
     EventOut,
     OptionalReason,
@@ -86,6 +87,7 @@ class NegotiationOut(Wire):
     id: UUID
     request_id: UUID
     follows_id: UUID | None
+    amends_id: UUID | None
     requester: AgencyRef
     provider: AgencyRef
     authority: AgencyRef
@@ -110,16 +112,6 @@ class NegotiationOut(Wire):
     created_at: datetime
     updated_at: datetime
     allowed: list[str]
-
-
-class ChangeOut(Wire):
-    """One difference between two versions of the terms."""
-
-    path: str
-    kind: Literal["added", "removed", "changed"]
-    label: Label
-    before: Label | None
-    after: Label | None
 
 
 class GroundOut(Wire):
@@ -223,14 +215,7 @@ def list_changes(
     known = {version.number: version.terms for version in _versions(asked)}
     if chosen.before not in known or chosen.after not in known:
         raise NotFound()
-    return [
-        ChangeOut(
-            path=change.path, kind=change.kind, label=Label.of(change.label),
-            before=Label.of(change.before) if change.before else None,
-            after=Label.of(change.after) if change.after else None,
-        )
-        for change in diff(known[chosen.before], known[chosen.after])
-    ]  # fmt: skip
+    return [ChangeOut.of(change) for change in diff(known[chosen.before], known[chosen.after])]
 
 
 @router.get("/{id}/events", operation_id="negotiation.events")
@@ -386,7 +371,7 @@ def withdraw(
 
 
 def _versions(asked: Asked[Negotiation]) -> list[VersionOut]:
-    rows = service.versions_for(asked.session, asked.case, by=asked.by)
+    rows = consents.versions_for(asked.session, asked.case, by=asked.by)
     given = consents.consents_to(asked.session, {row.id for row in rows})
     return [VersionOut.of(row, given[row.id].values()) for row in rows]
 
@@ -404,6 +389,7 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
         id=case.id,
         request_id=case.request_id,
         follows_id=case.follows_id,
+        amends_id=case.amends_id,
         requester=AgencyRef.of(case.requester_id, names),
         provider=AgencyRef.of(case.provider_id, names),
         authority=AgencyRef.of(case.authority_id, names),

@@ -8,6 +8,7 @@ from app.identity.profiles import profile_for, start_clock
 from app.kernel import history
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Invalid
+from exchange.agreements.versions import require_fit
 from exchange.holdings import require_sound
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.service import CLOCK, KIND, agree_by_rule, current_terms
@@ -42,6 +43,7 @@ def _can_be_agreed(session: Session, negotiation: Negotiation) -> bool:
     """Whether nothing of what is on the table has left the catalog since."""
     terms = current_terms(session, negotiation).typed
     try:
+        require_fit(session, negotiation.amends_id, terms)
         require_sound(
             session, terms, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id
         )

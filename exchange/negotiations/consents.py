@@ -16,7 +16,7 @@ from app.kernel.clock import new_id, now
 from app.kernel.errors import Conflict
 from app.kernel.text import Text
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
-from exchange.parties import SameHand
+from exchange.parties import SameHand, parties_of
 from exchange.terms import Terms, terms_hash
 
 Side = Literal["requester", "provider"]
@@ -97,3 +97,14 @@ def consents_to(session: Session, version_ids: set[UUID]) -> dict[UUID, dict[str
     for given in session.scalars(select(Consent).where(Consent.terms_version_id.in_(version_ids))):
         found[given.terms_version_id][given.party] = given
     return found
+
+
+def versions_for(session: Session, negotiation: Negotiation, *, by: Actor) -> list[TermsVersion]:
+    """The versions of the terms that the actor may know, oldest first: its own side's, and of others those
+    that were put on the table or named with a refusal."""
+    query = select(TermsVersion).where(TermsVersion.negotiation_id == negotiation.id)
+    versions = list(session.scalars(query.order_by(TermsVersion.number)))
+    tabled = {i for i, given in consents_to(session, {v.id for v in versions}).items() if given}
+    tabled |= {i for i in (negotiation.narrower_terms_id, negotiation.current_terms_id) if i}
+    sides = parties_of(by, negotiation)
+    return [v for v in versions if v.id in tabled or v.party in sides]

@@ -24,6 +24,7 @@ class Negotiation(Base, Stateful, Bilateral):
 
     request_id: Mapped[UUID] = mapped_column(ForeignKey("share_request.id"), index=True)
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("negotiation.id"))  # remanded from
+    amends_id: Mapped[UUID | None] = mapped_column(ForeignKey("agreement.id", use_alter=True))  # or renews
     sharing: Mapped[str]  # unconditional | conditional: the strictest of what the requester last asked for
     current_terms_id: Mapped[UUID | None] = mapped_column(ForeignKey("terms_version.id", use_alter=True))
     draft_terms_id: Mapped[UUID | None] = mapped_column(ForeignKey("terms_version.id", use_alter=True))

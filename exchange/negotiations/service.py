@@ -24,6 +24,7 @@ from app.kernel.text import Text
 from exchange import holdings
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import EXCHANGE, conclude
+from exchange.agreements.versions import require_fit
 from exchange.negotiations import consents
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
 from exchange.negotiations.states import (
@@ -64,11 +65,13 @@ def open_negotiation(
     terms: Terms,
     author_id: UUID,
     by: Actor,
+    amends_id: UUID | None = None,
 ) -> Negotiation:
     """Bring a filed request before one provider; `by` is the requester's approver, whose filing is its
     consent. What is shared unconditionally is agreed by policy at once. Errors: Invalid, SameHand."""
     found = holdings.require_sound(session, terms, requester_id=requester_id, provider_id=provider_id)
     negotiation = _case(session, request_id, requester_id, provider_id, holdings.sharing_class(terms, found))
+    negotiation.amends_id = amends_id
     data = {"terms_hash": terms_hash(terms), "request": str(request_id)}
     history.create(
         session, negotiation, NEGOTIATION, "file", by=by, parties=frozenset({"requester"}), data=data
@@ -94,6 +97,7 @@ def reopen_negotiation(session: Session, former: Negotiation, *, directions: str
     version, given = session.execute(stood_by.order_by(TermsVersion.number.desc()).limit(1)).one()
     negotiation = _case(session, former.request_id, former.requester_id, former.provider_id, former.sharing)
     negotiation.follows_id, negotiation.directions = former.id, directions
+    negotiation.amends_id = former.amends_id
     data = {"terms_hash": version.terms_hash, "follows": str(former.id)}
     history.create(
         session, negotiation, NEGOTIATION, "remand", by=RULING, parties=frozenset({"ruling"}), data=data
@@ -170,17 +174,6 @@ def allowed_acts(session: Session, negotiation: Negotiation, *, by: Actor) -> li
     return [act for act in acts if hindrance(moment, act) is None]
 
 
-def versions_for(session: Session, negotiation: Negotiation, *, by: Actor) -> list[TermsVersion]:
-    """The versions of the terms that the actor may know, oldest first: its own side's, and of others those
-    that were put on the table or named with a refusal."""
-    query = select(TermsVersion).where(TermsVersion.negotiation_id == negotiation.id)
-    versions = list(session.scalars(query.order_by(TermsVersion.number)))
-    tabled = {i for i, given in consents.consents_to(session, {v.id for v in versions}).items() if given}
-    tabled |= {i for i in (negotiation.narrower_terms_id, negotiation.current_terms_id) if i}
-    sides = parties_of(by, negotiation)
-    return [v for v in versions if v.id in tabled or v.party in sides]
-
-
 def moment_of(session: Session, negotiation: Negotiation, state: str) -> Moment:
     """What `states.hindrance` needs to know of the negotiation while it is, or was, in `state`."""
     # The profile is asked only where rounds count: before the first there is no stalemate anywhere.
@@ -199,6 +192,7 @@ def moment_of(session: Session, negotiation: Negotiation, state: str) -> Moment:
         stalemate_rounds=options.stalemate_rounds if options else 1,
         termination_reason=negotiation.termination_reason,
         disputed=negotiation.disputed,
+        amends=negotiation.amends_id is not None,
     )
 
 
@@ -391,6 +385,7 @@ def accept(session: Session, negotiation: Negotiation, *, to_hash: str, by: Acto
 def _require_sound(
     session: Session, negotiation: Negotiation, terms: Terms
 ) -> Mapping[UUID, holdings.Holding]:
+    require_fit(session, negotiation.amends_id, terms)
     return holdings.require_sound(
         session, terms, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id
     )

@@ -157,6 +157,7 @@ class Moment:
     stalemate_rounds: int = 3
     termination_reason: str | None = None
     disputed: bool = False
+    amends: bool = False  # an agreement that stands, with this provider
 
 
 def disputable(moment: Moment) -> bool:
@@ -188,6 +189,7 @@ _HINDRANCES: tuple[tuple[str, Callable[[Moment], bool], Text], ...] = (
         Text("延期只能申请一次。", "An extension is asked for once."),
     ),
     ("ask_extension", lambda m: m.overdue, _TOO_LATE),
+    ("transfer", lambda m: m.amends, Text("协议由原提供方变更。", "The agreement's own provider amends it.")),
     ("extend", lambda m: not m.extension_asked, _NOT_EXTENDING),
     ("refuse_extension", lambda m: not m.extension_asked, _NOT_EXTENDING),
     ("offer", lambda m: not m.drafted, _NO_DRAFT),

@@ -42,6 +42,12 @@ class NewRequest(Wire):
     terms: Terms
 
 
+class Drafted(NewRequest):
+    """A new request; with `amends` it is to amend or renew that agreement, with the same provider."""
+
+    amends: UUID | None = None
+
+
 class RequestSummary(Wire):
     """One line of a list."""
 
@@ -70,6 +76,7 @@ class RequestOut(Wire):
     version: int
     requester: AgencyRef
     author_id: UUID
+    amends_id: UUID | None
     terms: Terms
     terms_hash: str
     created_at: datetime
@@ -105,13 +112,15 @@ def _summaries(rows: Sequence[ShareRequest]) -> list[RequestSummary]:
 
 @router.post("", operation_id="request.draft", status_code=201, openapi_extra=ONCE)
 def draft_request(
-    body: NewRequest,
+    body: Drafted,
     session: DbSession,
     actor: Annotated[Actor, permitted("request.draft")],
     response: Response,
 ) -> RequestOut:
     """拟定: write a request for the approver to file."""
-    request = service.draft_request(session, title=body.title, terms=body.terms, by=actor)
+    request = service.draft_request(
+        session, title=body.title, terms=body.terms, by=actor, amends_id=body.amends
+    )
     response.headers["Location"] = f"{router.prefix}/{request.id}"
     return represent(Asked(session, request, actor, response))
 
@@ -175,6 +184,7 @@ def represent(asked: Asked[ShareRequest]) -> RequestOut:
         version=request.version,
         requester=AgencyRef.of(request.requester_id, names),
         author_id=request.author_id,
+        amends_id=request.amends_id,
         terms=Terms.model_validate(request.terms),
         terms_hash=request.terms_hash,
         created_at=request.created_at,

@@ -21,4 +21,5 @@ class ShareRequest(Base, Stateful):
     title: Mapped[str]
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)  # Terms, over the resources of all its providers
     terms_hash: Mapped[str]
+    amends_id: Mapped[UUID | None] = mapped_column(ForeignKey("agreement.id", use_alter=True))
     author_id: Mapped[UUID]  # the person or client who wrote it last

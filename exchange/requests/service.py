@@ -13,6 +13,7 @@ from app.kernel.actor import Actor, ActorKind
 from app.kernel.errors import NotFound, NotPermitted
 from app.kernel.machine import Party
 from exchange import holdings
+from exchange.agreements.versions import amendable, require_fit
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.service import open_negotiation
 from exchange.parties import SameHand
@@ -52,14 +53,17 @@ def _visible_to(actor: Actor) -> ColumnElement[bool]:
     return ShareRequest.requester_id == actor.agency_id if actor.agency_id else false()
 
 
-def draft_request(session: Session, *, title: str, terms: Terms, by: Actor) -> ShareRequest:
-    """Write a request down for the approver. Terms may name resources of several providers; a draft
-    already keeps every rule a filed request must. Errors: Invalid, NotPermitted."""
+def draft_request(
+    session: Session, *, title: str, terms: Terms, by: Actor, amends_id: UUID | None = None
+) -> ShareRequest:
+    """Write a request down for the approver. Terms may name resources of several providers, or of the one
+    whose agreement `amends_id` they are to amend or renew; a draft already keeps every rule a filed request
+    must. Errors: Invalid, NotPermitted."""
     if by.agency_id is None or by.id is None:
         raise NotPermitted()
-    holdings.require_sound(session, terms, requester_id=by.agency_id)
+    _require_sound(session, terms, by.agency_id, amends_id, by)
     request = ShareRequest(
-        requester_id=by.agency_id, title=title, author_id=by.id,
+        requester_id=by.agency_id, amends_id=amends_id, title=title, author_id=by.id,
         terms=terms.model_dump(mode="json"), terms_hash=terms_hash(terms),
     )  # fmt: skip
     data = {"terms_hash": request.terms_hash}
@@ -72,7 +76,7 @@ def amend_request(
 ) -> None:
     """Rewrite a draft; who rewrites it is its author from then on. Errors: Invalid."""
     _step(session, request, "amend", by, version, {"terms_hash": terms_hash(terms)})
-    holdings.require_sound(session, terms, requester_id=request.requester_id)
+    _require_sound(session, terms, request.requester_id, request.amends_id, by)
     assert by.id is not None
     request.title, request.author_id = title, by.id
     request.terms, request.terms_hash = terms.model_dump(mode="json"), terms_hash(terms)
@@ -90,16 +94,26 @@ def file_request(session: Session, request: ShareRequest, *, by: Actor, version:
     if by.id == request.author_id:
         raise SameHand(basis="809-20")
     terms = Terms.model_validate(request.terms)
-    found = holdings.require_sound(session, terms, requester_id=request.requester_id)
+    found = _require_sound(session, terms, request.requester_id, request.amends_id, by)
     providers = dict.fromkeys(found[part.resource_id].agency_id for part in terms.resources)
     return [
         open_negotiation(
             session, request_id=request.id, requester_id=request.requester_id, provider_id=provider_id,
             terms=_part_of(terms, {i for i, held in found.items() if held.agency_id == provider_id}),
-            author_id=request.author_id, by=by,
+            author_id=request.author_id, by=by, amends_id=request.amends_id,
         )
         for provider_id in providers
     ]  # fmt: skip
+
+
+def _require_sound(
+    session: Session, terms: Terms, requester_id: UUID, amends_id: UUID | None, by: Actor
+) -> dict[UUID, holdings.Holding]:
+    if amends_id is None:
+        return holdings.require_sound(session, terms, requester_id=requester_id)
+    provider_id = amendable(session, amends_id, by=by).provider_id
+    require_fit(session, amends_id, terms)
+    return holdings.require_sound(session, terms, requester_id=requester_id, provider_id=provider_id)
 
 
 def _part_of(terms: Terms, resource_ids: set[UUID]) -> Terms:

@@ -8,6 +8,7 @@ down_revision = "0006"
 
 def upgrade() -> None:
     op.execute(IDEMPOTENCY)
+    op.execute(VERSIONS)
 
 
 IDEMPOTENCY = """
@@ -22,4 +23,23 @@ CREATE TABLE idempotency_key (
     CONSTRAINT pk_idempotency_key PRIMARY KEY (actor_id, key)
 );
 CREATE INDEX ix_idempotency_key_created_at ON idempotency_key (created_at);
+"""
+
+VERSIONS = """
+ALTER TABLE share_request
+    ADD COLUMN amends_id uuid CONSTRAINT fk_share_request_amends_id REFERENCES agreement (id);
+ALTER TABLE negotiation
+    ADD COLUMN amends_id uuid CONSTRAINT fk_negotiation_amends_id REFERENCES agreement (id);
+ALTER TABLE agreement
+    ADD COLUMN series_id uuid,
+    ADD COLUMN number integer NOT NULL DEFAULT 1,
+    ADD COLUMN supersedes_id uuid CONSTRAINT fk_agreement_supersedes_id REFERENCES agreement (id);
+UPDATE agreement SET series_id = id;
+ALTER TABLE agreement
+    ALTER COLUMN series_id SET NOT NULL,
+    ALTER COLUMN number DROP DEFAULT,
+    ADD CONSTRAINT uq_agreement_series_id_number UNIQUE (series_id, number);
+CREATE UNIQUE INDEX uq_agreement_live_version ON agreement (series_id) WHERE state IN ('IN_FORCE', 'SUSPENDED');
+CREATE TRIGGER forbid_renumbering BEFORE UPDATE OF series_id, number, supersedes_id ON agreement
+    FOR EACH ROW EXECUTE FUNCTION forbid_change();
 """

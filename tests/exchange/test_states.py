@@ -89,12 +89,14 @@ IN_FORCE   agree_end         R.a      TERMINATED
 IN_FORCE   terminate         A.m,RULING      TERMINATED
 IN_FORCE   complete          R.a      COMPLETED
 IN_FORCE   expire            CLOCK    EXPIRED
+IN_FORCE   supersede         SYSTEM   SUPERSEDED
 SUSPENDED  resume            P.a,A.m,RULING  IN_FORCE
 SUSPENDED  announce_end      P.a      SUSPENDED
 SUSPENDED  agree_end         R.a      TERMINATED
 SUSPENDED  terminate         A.m,RULING      TERMINATED
 SUSPENDED  complete          R.a      COMPLETED
 SUSPENDED  expire            CLOCK    EXPIRED
+SUSPENDED  supersede         SYSTEM   SUPERSEDED
 """
 
 REQUEST_TABLE = """
@@ -153,7 +155,7 @@ def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
 def test_what_ends_stays_ended() -> None:
     assert NEGOTIATION.final_states() == {"FINALIZED"}  # a refused one may still be disputed
     assert DISPUTE.final_states() == {"SETTLED", "FINAL", "CLOSED"}
-    assert AGREEMENT.final_states() == {"EXPIRED", "COMPLETED", "TERMINATED"}
+    assert AGREEMENT.final_states() == {"EXPIRED", "COMPLETED", "TERMINATED", "SUPERSEDED"}
     assert REQUEST.final_states() == {"FILED", "DISCARDED"}
 
 
@@ -177,6 +179,8 @@ def test_states_are_those_of_the_dataspace_protocol() -> None:
         ("extend", Moment("REQUESTED", extension_asked=True), False),
         ("extend", Moment("REQUESTED"), True),
         ("refuse_extension", Moment("REQUESTED"), True),
+        ("transfer", Moment("REQUESTED"), False),
+        ("transfer", Moment("REQUESTED", amends=True), True),
         ("offer", Moment("REQUESTED", drafted=True), False),
         ("offer", Moment("REQUESTED"), True),
         ("counter_offer", Moment("OFFERED"), True),

@@ -93,7 +93,7 @@ def draft_request(view: Annotated[View, looking("console.draft_request")], form:
     entry = pages.entry_from_form(form, records)
     try:
         with view.session.begin_nested():
-            body = validated(api.NewRequest, {"title": form.text("title"), "terms": entry.wire()})
+            body = validated(api.Drafted, {"title": form.text("title"), "terms": entry.wire()})
             drafted = api.draft_request(body, view.session, view.actor, Response())
     except Problem as problem:
         return _form(view, entry, title=form.text("title"), problem=problem)
