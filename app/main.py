@@ -22,6 +22,7 @@ from catalog.collection.api import router as collection_router
 from catalog.formats.api import router as imports_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
+from catalog.interop.records_api import router as records_router
 from catalog.resources.api import router as resources_router
 from catalog.search.api import router as search_router
 from catalog.search.index import CatalogIndex
@@ -59,6 +60,7 @@ ROUTERS = (
     search_router,
     dcat_router,
     ckan_router,
+    records_router,
     collection_router,
     requests_router,
     negotiations_router,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from sqlalchemy import ColumnElement, Select, and_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from app.identity.models import Agency, Jurisdiction
 from app.kernel.actor import Actor
@@ -150,7 +150,9 @@ def published_to(by: Actor) -> ColumnElement[bool]:
 
 def entries() -> Select[Resource, Jurisdiction]:
     """Query of resources as entries; narrow it, then give it to `read`."""
-    query = select(Resource, Jurisdiction).join(Jurisdiction, Jurisdiction.id == Resource.jurisdiction_id)
+    # An alias, lest conditions that look into jurisdictions take this one for theirs.
+    place = aliased(Jurisdiction)
+    query = select(Resource, place).join(place, place.id == Resource.jurisdiction_id)
     return query.options(selectinload(Resource.agency))
 
 

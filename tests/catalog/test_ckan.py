@@ -103,6 +103,8 @@ SEARCHES: list[tuple[dict[str, Any], set[str]]] = [
     ({"fq": "res_format:CSV"}, {"路灯清册"}),
     ({"q": "title:树 tags:照明"}, {"行道树"}),
     ({"fq": "update_cycle:yearly"}, {"行道树"}),
+    ({"fq": "jurisdiction:990100"}, OPEN_TITLES),
+    ({"fq": "jurisdiction:990102"}, set()),
     ({"fq": "private:true"}, set()),
     ({"fq": "metadata_modified:[2020-01-01T00:00:00Z TO *]"}, OPEN_TITLES),
     ({"fq": "metadata_modified:[* TO 2020-01-01T00:00:00Z]"}, set()),
