@@ -19,7 +19,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.kernel.errors import Fault
-from app.kernel.text import Text
+from app.kernel.text import Storable, Text
 from exchange.scope import (
     ITEM_CODE,
     Comparison,
@@ -32,8 +32,8 @@ from exchange.scope import (
 )
 
 Code = Annotated[str, StringConstraints(pattern=ITEM_CODE)]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-Prose = Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True)]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), Storable]
+Prose = Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True), Storable]
 
 
 class _Frozen(BaseModel):
@@ -89,7 +89,7 @@ class Constant(_Frozen):
     """The same `value` in every record."""
 
     kind: Literal["constant"] = "constant"
-    value: Annotated[str, StringConstraints(max_length=200)]
+    value: Annotated[str, StringConstraints(max_length=200), Storable]
 
 
 Mask = Annotated[

@@ -12,7 +12,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -208,10 +208,16 @@ def _database_down(request: Request, error: Exception) -> Response:
     )  # fmt: skip
 
 
+# Text or a number of the request itself, met before or at the column: NUL is refused by the driver, without a state.
+_UNSTORABLE = {"", "22003", "22021", "22P05"}
+
+
 def _database_refused(request: Request, error: Exception) -> Response:
     """What a constraint or trigger refused although the service let it through: nothing was written."""
     assert isinstance(error, DBAPIError)
     state = getattr(error.orig, "sqlstate", None) or ""
+    if isinstance(error, DataError) and state in _UNSTORABLE:
+        return respond(request, Invalid(Text("含有不能保存的字符或者过大的数值。", "Holds a character or a number that cannot be stored.")))  # fmt: skip
     log.error("database refused: sqlstate %s", state, exc_info=error)
     if state in ("40001", "40P01", "23505", "55P03"):
         return respond(

@@ -1,12 +1,16 @@
 """Text for people: every sentence the service says exists in zh-CN and in English.
 
-Owns the pair and the choice between the two. Dates and numbers are formatted elsewhere.
+Owns the pair, the choice between the two, and which text from outside can be stored. Dates and numbers
+are formatted elsewhere.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import AfterValidator
 
 Locale = Literal["zh-CN", "en"]
 DEFAULT_LOCALE: Locale = "zh-CN"
@@ -46,3 +50,17 @@ def negotiate_locale(accept_language: str | None) -> Locale:
         if quality > best_quality:
             best, best_quality = ("en" if language == "en" else "zh-CN"), quality
     return best
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # valid in JSON, and no text that PostgreSQL can store
+
+
+def storable(value: str) -> str:
+    """The text, if the database can hold it. Errors: ValueError with a Text."""
+    if _UNSTORABLE.search(value):
+        raise ValueError(Text("含有不能保存的字符", "has characters that cannot be stored"))
+    return value
+
+
+Storable = AfterValidator(storable)
+"""Of every text type that is taken from outside and has no narrower pattern."""

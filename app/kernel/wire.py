@@ -13,7 +13,7 @@ from fastapi import Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from app.kernel.errors import Fault, Invalid, VersionMissing
-from app.kernel.text import Text
+from app.kernel.text import Storable, Text
 
 PAGE_LIMIT = 100
 
@@ -44,8 +44,8 @@ class Page(Wire, Generic[T]):
     next: str | None = None
 
 
-ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
-LongText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), Storable]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000), Storable]
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="每页条数 / rows per page")]
 Cursor = Annotated[

@@ -7,7 +7,6 @@ which state it is.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Annotated
@@ -16,7 +15,7 @@ import rfc8785
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 
 from app.kernel.errors import Fault
-from app.kernel.text import Text
+from app.kernel.text import Storable, Text, storable
 from app.kernel.wire import Wire
 from catalog.resources.codes import (
     FITTING_MODES,
@@ -42,13 +41,6 @@ ABSTRACT_LIMIT = 256  # characters (编制指南)
 ITEM_LIMIT = 2000
 ITEM_CODE_LIMIT = 63  # PostgreSQL's longest column name
 _TRUNCATED = "…"
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # valid in JSON, and no text that PostgreSQL can store
-
-
-def _storable(value: str) -> str:
-    if _UNSTORABLE.search(value):
-        raise ValueError(Text("含有不能保存的字符", "has characters that cannot be stored"))
-    return value
 
 
 def _blank_is_none(value: object) -> object:
@@ -57,7 +49,7 @@ def _blank_is_none(value: object) -> object:
 
 def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     try:
-        _storable(rfc8785.dumps(value).decode())
+        storable(rfc8785.dumps(value).decode())
         _no_nul(value)
     except (rfc8785.CanonicalizationError, UnicodeError) as error:
         raise ValueError(Text("不能写成规范 JSON", "cannot be written as canonical JSON")) from error
@@ -67,26 +59,25 @@ def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def _no_nul(value: JsonValue) -> None:
     """Canonical JSON writes NUL as an escape, so it is looked for in the values themselves."""
     if isinstance(value, str):
-        _storable(value)
+        storable(value)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _storable(key)
+            storable(key)
             _no_nul(inner)
     elif isinstance(value, list):
         for inner in value:
             _no_nul(inner)
 
 
-_Stored = AfterValidator(_storable)
 _Blank = BeforeValidator(_blank_is_none)
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), _Stored]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), _Stored]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), Storable]
 OptionalLine = Annotated[Line | None, _Blank]
 OptionalUrl = Annotated[
-    Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), _Stored] | None, _Blank
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), Storable] | None, _Blank
 ]
 OptionalProse = Annotated[
-    Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000), _Stored] | None, _Blank
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000), Storable] | None, _Blank
 ]
 ItemCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Extra = Annotated[dict[str, JsonValue], AfterValidator(_canonical)]
