@@ -269,7 +269,8 @@ class Estate:
         world = self.world
         self.agreement = world.agreed()
         self._add("agreement.list", "-", Call())
-        self._add("agreement.read agreement.events agreement.versions agreement.use", "in force", on(self.agreement))
+        reads = "agreement.read agreement.events agreement.use agreement.versions agreement.odrl agreement.document"
+        self._add(reads, "in force", on(self.agreement))
         acts = "suspend announce_end terminate complete"
         for act in acts.split():
             self._add(f"agreement.{act}", "in force", on(self.agreement, WHY))

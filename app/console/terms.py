@@ -5,22 +5,21 @@ Owns the form's fields. What terms may say is `exchange.terms`' and what they ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from app.console.forms import Form
 from app.kernel.errors import NotFound
 from app.kernel.text import Text
 from catalog.resources.codes import DATA_TYPES, SharingType
-from catalog.resources.models import Resource
 from catalog.resources.record import ItemRecord, ResourceRecord
-from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange, diff, mask_text
+from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange, diff
+from exchange.told import bilingual, records_of, told
+
+__all__ = ["records_of", "told"]  # beside what is owned here, for the pages
 
 MASKS: dict[str, Text] = {
     "none": Text("不脱敏", "not masked"),
@@ -34,59 +33,6 @@ MASKS: dict[str, Text] = {
 }
 _PARAMETERS = {"last_n": "keep", "region_only": "keep", "range": "width", "constant": "value"}
 _QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000"}
-
-
-def records_of(session: Session, resource_ids: Iterable[UUID]) -> dict[UUID, ResourceRecord]:
-    """The catalog records of resources that terms name, for whoever may read those terms, whatever has
-    become of the resources since."""
-    rows = session.execute(select(Resource.id, Resource.record).where(Resource.id.in_(list(resource_ids))))
-    return {row.id: ResourceRecord.model_validate(row.record) for row in rows}
-
-
-def _label(zh: str, en: str | None) -> Text:
-    return Text(zh, en or zh)
-
-
-@dataclass(frozen=True, slots=True)
-class ToldItem:
-    code: str
-    name: Text
-    sensitive: bool
-    mask: Text
-    masked: bool
-    filtered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ToldResource:
-    id: UUID
-    title: Text
-    items: tuple[ToldItem, ...]
-    scope: str | None
-
-
-def told(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> list[ToldResource]:
-    """The terms' resources and items by name."""
-    parts = []
-    for part in terms.resources:
-        record = records.get(part.resource_id)
-        known = {item.code: item for item in record.items} if record else {}
-        items = []
-        for term in part.items:
-            item = known.get(term.code)
-            items.append(
-                ToldItem(
-                    term.code, _label(item.name, item.name_en) if item else Text(term.code, term.code),
-                    bool(item and item.sensitive), mask_text(term.mask), term.mask.kind != "none", term.filter_on_masked,
-                )
-            )  # fmt: skip
-        title = (
-            _label(record.title, record.title_en)
-            if record
-            else Text(str(part.resource_id), str(part.resource_id))
-        )
-        parts.append(ToldResource(part.resource_id, title, tuple(items), part.scope))
-    return parts
 
 
 def told_changes(
@@ -228,13 +174,13 @@ def _choice(
     resource_id: UUID, record: ResourceRecord, kept: Mapping[str, tuple[str, str, bool]], scope: str
 ) -> ResourceChoice:
     items = tuple(_item_choice(record, item, kept.get(item.code or "")) for item in record.items)
-    return ResourceChoice(resource_id, _label(record.title, record.title_en), items, scope)
+    return ResourceChoice(resource_id, bilingual(record.title, record.title_en), items, scope)
 
 
 def _item_choice(record: ResourceRecord, item: ItemRecord, kept: tuple[str, str, bool] | None) -> ItemChoice:
     mask, parameter, filtered = kept or ("none", "", False)
     return ItemChoice(
-        item.code or "", _label(item.name, item.name_en), item.definition or "",
+        item.code or "", bilingual(item.name, item.name_en), item.definition or "",
         DATA_TYPES[item.data_type] if item.data_type else None, item.sensitive,
         (item.sharing_type or record.sharing.type) is not SharingType.NOT_SHARED,
         kept is not None, mask, parameter, filtered,

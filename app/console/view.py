@@ -24,12 +24,12 @@ from sqlalchemy.orm import Session
 
 import app.identity.api
 import app.identity.ledger_api  # noqa: F401
-from app.console.law import cite
 from app.identity.permissions import REGISTRY, check, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
 from app.kernel.db import DbSession
 from app.kernel.errors import NotPermitted, NotSignedIn
+from app.kernel.law import cite
 from app.kernel.text import DEFAULT_LOCALE, Locale, Text, negotiate_locale
 from app.kernel.wire import Label
 from exchange.terms import METHOD_NAMES

@@ -98,6 +98,11 @@ class NotFound(Problem):
     title = Text("没有找到", "Not found")
 
 
+class NotAcceptable(Problem):
+    status, slug = 406, "not-acceptable"
+    title = Text("不能以所要求的内容类型提供", "Not available in the content type asked for")
+
+
 class WrongMoment(Problem):
     """The act exists but the entity's state does not allow it now."""
 

@@ -7,14 +7,16 @@ from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.orm import Session
 
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
+from app.kernel.errors import NotAcceptable
 from app.kernel.wire import ExpectedVersion, Label, Page, Wire, set_version
-from exchange.agreements import service
+from exchange.agreements import document, odrl, service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, ORIGINS
 from exchange.agreements.versions import versions_of
@@ -45,6 +47,8 @@ permit(
     "agreement.read",
     "agreement.events",
     "agreement.versions",
+    "agreement.odrl",
+    "agreement.document",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.PULL,  # who fetches data knows the agreement it fetches under
 )
@@ -181,6 +185,35 @@ def list_versions(asked: Annotated[Asked[Agreement], _asked("versions")]) -> lis
             )
         )  # fmt: skip
     return found
+
+
+@router.get(
+    "/{id}/odrl", operation_id="agreement.odrl", response_class=Response, responses={200: {"content": {odrl.MEDIA_TYPE: {}}}}
+)  # fmt: skip
+def read_odrl(asked: Annotated[Asked[Agreement], _asked("odrl")]) -> Response:
+    """The agreement as an ODRL 2.2 Agreement (JSON-LD)."""
+    return JSONResponse(odrl.to_odrl(asked.case), media_type=odrl.MEDIA_TYPE)
+
+
+@router.get(
+    "/{id}/document", operation_id="agreement.document", response_class=Response,
+    responses={200: {"content": {"text/html": {}, odrl.MEDIA_TYPE: {}}}},
+)  # fmt: skip
+def read_document(asked: Annotated[Asked[Agreement], _asked("document")], request: Request) -> Response:
+    """The agreement as a page to read and print in the language asked for (`Accept-Language`), or with
+    `Accept: application/ld+json` as ODRL. Errors: NotAcceptable."""
+    accept = request.headers.get("accept", "*/*")
+    wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    for media_type in wanted:
+        if media_type in ("text/html", "text/*", "*/*"):
+            page_text = document.write_document(asked.session, asked.case, request.state.locale)
+            headers = {"Content-Language": request.state.locale, "Content-Security-Policy": document.POLICY}
+            return HTMLResponse(page_text, headers={**headers, "Vary": "Accept, Accept-Language"})
+        if media_type in (odrl.MEDIA_TYPE, "application/json", "application/*"):
+            return JSONResponse(
+                odrl.to_odrl(asked.case), media_type=odrl.MEDIA_TYPE, headers={"Vary": "Accept"}
+            )
+    raise NotAcceptable(available=["text/html", odrl.MEDIA_TYPE])
 
 
 @router.post("/{id}/suspend", operation_id="agreement.suspend")

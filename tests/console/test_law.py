@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.console.law import cite, numeral
+from app.kernel.law import cite, numeral
 from app.kernel.text import Text
 
 
