@@ -33,12 +33,17 @@ def load(url: str, file: Path) -> None:
     try:
         if inspect(engine).get_table_names():
             raise Conflict(
-                Text("数据库非空；请恢复到新的数据目录。", "The database is not empty; restore into a new data folder.")
+                Text(
+                    "数据库非空；请恢复到新的数据目录。",
+                    "The database is not empty; restore into a new data folder.",
+                )
             )
     finally:
         engine.dispose()
     # Extensions are made by the first migration too; their comments belong to the superuser.
-    _run(url, "pg_restore", "--no-owner", "--no-comments", "--single-transaction", "--exit-on-error", str(file))
+    _run(
+        url, "pg_restore", "--no-owner", "--no-comments", "--single-transaction", "--exit-on-error", str(file)
+    )
 
 
 def _run(url: str, tool: str, *arguments: str) -> None:
