@@ -7,7 +7,7 @@ for tests that must commit (indexer, workers, concurrency, kills).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -27,10 +27,24 @@ from app.migrate import migrate
 from app.settings import Settings
 from tests.factories import Town
 
+# Words by which a test says that a part of the machine is missing. Where ZHENGTONG_PARTS_REQUIRED is set
+# (`.ci/run` installs the parts) such a skip is a failure.
+MISSING_PART = ("absent", "not beside this checkout", "not installed", "not to be had")
+
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 PUBLIC_URL = "https://share.test"
 # Safe here only because every cluster of the tests is thrown away.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    reason = str(report.longrepr[2]) if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if os.environ.get("ZHENGTONG_PARTS_REQUIRED") and any(words in reason for words in MISSING_PART):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped although its part must be there: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
