@@ -166,8 +166,11 @@ class Estate:
         self._add("dcat.us", "-", Call())
         self._add("ckan.get", "-", Call(("package_list",)))
         self._add("ckan.post", "-", Call(("package_list",), body={}))
+        self._add("ogc.landing ogc.conformance ogc.collections", "-", Call())
+        self._add("ogc.collection ogc.queryables ogc.sortables ogc.items", "-", Call(("resources",)))
         for name, case in (("draft", draft), ("published", published)):
             self._add("dcat.resource", name, Call((case["id"], "ttl")))
+            self._add("ogc.item", name, Call(("resources", case["id"])))
             self._add("ckan.get", name, Call(("package_show",), query={"id": case["id"]}))
 
     def _collection(self) -> None:
