@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from pyshacl import validate
 from rdflib import BNode, Graph, URIRef
-from rdflib.namespace import DCAT, DCTERMS, RDF
+from rdflib.namespace import DCAT, DCTERMS, RDF, SH
+from rdflib.term import Node
 from referencing import Registry, Resource
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -66,8 +67,21 @@ def violations(graph: Graph, *shapes: Path) -> str:
     rules = Graph()
     for file in shapes:
         rules.parse(file)
-    conforms, _, text = validate(graph, shacl_graph=rules, inference="none", do_owl_imports=False)
+    without_idle(rules, set(graph.predicates()))
+    conforms, _, text = validate(
+        graph, shacl_graph=rules, inference="none", do_owl_imports=False, inplace=True
+    )
     return "" if conforms else str(text)[:3000]
+
+
+def without_idle(rules: Graph, used: set[Node]) -> None:
+    """Drop the properties that the graph does not have and need not have: three in four of DCAT-US, whose checks
+    of nothing would take most of a minute."""
+    for shape, rule in list(rules.subject_objects(SH.property)):
+        path, least = rules.value(rule, SH.path), rules.value(rule, SH.minCount)
+        asks = SH.hasValue in set(rules.predicates(rule)) or (least is not None and int(str(least)) > 0)
+        if isinstance(path, URIRef) and path not in used and not asks:
+            rules.remove((shape, SH.property, rule))
 
 
 @pytest.fixture
@@ -137,7 +151,7 @@ def test_the_whole_of_taoyuan_conforms_to_dcat_ap_and_dcat_us(
     session: Session, town: Town, client: TestClient, shared_data: Path, us_schema: Draft202012Validator
 ) -> None:
     load_taoyuan(session, shared_data)
-    graph = whole(client)
+    graph = whole(client, "xml")  # the quickest to write and read
     assert len(set(graph.subjects(RDF.type, DCAT.Dataset))) > 1400
     assert list(conform(graph, shared_data)) == ["", ""]
     document = client.get("/data.json").json()
