@@ -27,6 +27,7 @@ from catalog.resources.api import router as resources_router
 from catalog.search.api import router as search_router
 from catalog.search.index import CatalogIndex
 from exchange.agreements.api import router as agreements_router
+from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
 from exchange.disputes.api import router as disputes_router
 from exchange.negotiations.api import router as negotiations_router
@@ -66,6 +67,7 @@ ROUTERS = (
     negotiations_router,
     agreements_router,
     disputes_router,
+    corrections_router,
     delivery_router,
 )
 

@@ -22,6 +22,7 @@ MODEL_MODULES = (
     "exchange.negotiations.models",
     "exchange.agreements.models",
     "exchange.disputes.models",
+    "exchange.corrections.models",
     "exchange.delivery.models",
 )
 MACHINE_MODULES = (
@@ -31,6 +32,7 @@ MACHINE_MODULES = (
     "exchange.negotiations.states",
     "exchange.agreements.states",
     "exchange.disputes.states",
+    "exchange.corrections.states",
 )
 
 

@@ -28,6 +28,7 @@ from catalog.resources import service as resources
 from catalog.search import indexing
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.agreements import service as agreements
+from exchange.corrections import service as corrections
 from exchange.disputes import service as disputes
 from exchange.negotiations import clocks as negotiations
 
@@ -48,6 +49,7 @@ def consequences() -> dict[str, Consequence]:
         **negotiations.CONSEQUENCES,
         **agreements.CONSEQUENCES,
         **disputes.CONSEQUENCES,
+        **corrections.CONSEQUENCES,
     }
 
 

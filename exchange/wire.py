@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
@@ -219,13 +220,14 @@ def events_out(
     *,
     sides: frozenset[Party],
     private: frozenset[str] = frozenset(),
+    notes: Mapping[str, Text] = MappingProxyType({}),
 ) -> list[EventOut]:
-    """The history, oldest first; of `private` acts only those of one's own side."""
+    """The history, oldest first; of `private` acts only those of one's own side. `notes` names what is no act."""
     found = []
     for event in history.events_of(session, machine.kind, subject_id):
         if event.act in private and event.party not in sides:
             continue
-        name = machine.acts.get(event.act, Text(event.act, event.act))
+        name = machine.acts.get(event.act) or notes.get(event.act) or Text(event.act, event.act)
         found.append(
             EventOut(
                 id=event.id, at=event.at, act=event.act, act_name=Label.of(name), state_from=event.state_from,

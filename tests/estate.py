@@ -74,6 +74,7 @@ class Estate:
         self._collection()
         self._exchange()
         self._agreements()
+        self._corrections()
         self._disputes()
         self._delivery()
         self._ledger(signer)
@@ -283,6 +284,30 @@ class Estate:
         self._add("agreement.resume", "suspended by authority", on(suspended, WHY))
         announced = world.act(world.agreed(), "announce_end", "civil", APPROVER, WHY)
         self._add("agreement.agree_end", "end announced", on(announced, WHY))
+
+    def _corrections(self) -> None:
+        wrong = {
+            "agreement_id": self.agreement["id"], "resource_id": self.agreement["terms"]["resources"][0]["resource_id"],
+            "items": ["name"], "records": "2026年8月的三笔", "error": "姓名有误",
+        }  # fmt: skip
+        self._add("correction.list", "-", Call())
+        self._add("correction.report", "in force", Call(body=wrong))
+        reported = self._correction(wrong)
+        self._add("correction.read correction.events", "reported", on(reported))
+        self._add("correction.correct correction.reject correction.withdraw", "reported", on(reported, WHY))
+        rejected, escalated = (self._taken(self._correction(wrong), "reject", "civil") for _ in range(2))
+        self._add("correction.escalate", "rejected", on(rejected, WHY))
+        escalated = self._taken(escalated, "escalate", "health")
+        self._add("correction.order correction.dismiss", "escalated", on(escalated, WHY))
+
+    def _correction(self, wrong: Json) -> Json:
+        case: Json = self.world.call("POST", "/corrections", "health", CLERK, body=wrong, expect=201)
+        return case
+
+    def _taken(self, case: Json, act: str, agency: str) -> Json:
+        path = f"/corrections/{case['id']}/{act}"
+        done: Json = self.world.call("POST", path, agency, APPROVER, body=WHY, version=case["version"])
+        return done
 
     def _disputes(self) -> None:
         world = self.world

@@ -18,7 +18,7 @@ from app.kernel.errors import NotAcceptable
 from app.kernel.wire import ExpectedVersion, Label, Page, Wire, set_version
 from exchange.agreements import document, odrl, service
 from exchange.agreements.models import Agreement
-from exchange.agreements.states import AGREEMENT, ORIGINS
+from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
 from exchange.agreements.versions import versions_of
 from exchange.negotiations import consents
 from exchange.parties import names_of, parties_of
@@ -166,7 +166,9 @@ def read_agreement(asked: Annotated[Asked[Agreement], _asked("read")]) -> Agreem
 @router.get("/{id}/events", operation_id="agreement.events")
 def list_events(asked: Annotated[Asked[Agreement], _asked("events")]) -> list[EventOut]:
     """The agreement's history, oldest first."""
-    return events_out(asked.session, AGREEMENT, asked.case.id, sides=parties_of(asked.by, asked.case))
+    return events_out(
+        asked.session, AGREEMENT, asked.case.id, sides=parties_of(asked.by, asked.case), notes=NOTES
+    )
 
 
 @router.get("/{id}/versions", operation_id="agreement.versions")

@@ -59,6 +59,10 @@ ROWS = (
     *(Transition(state, "supersede", (_SYSTEM,), SUPERSEDED, "809-20") for state in LIVE),
 )
 
+DATA_CORRECTED = "data_corrected"
+# What the history tells beside acts.
+NOTES = {DATA_CORRECTED: Text("提供方更正了数据", "the provider corrected its data")}
+
 AGREEMENT = Machine("agreement", states=STATES, acts=ACTS, rows=ROWS)
 
 ORIGINS = {

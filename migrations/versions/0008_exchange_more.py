@@ -9,6 +9,7 @@ down_revision = "0006"
 def upgrade() -> None:
     op.execute(IDEMPOTENCY)
     op.execute(VERSIONS)
+    op.execute(CORRECTIONS)
 
 
 IDEMPOTENCY = """
@@ -42,4 +43,37 @@ ALTER TABLE agreement
 CREATE UNIQUE INDEX uq_agreement_live_version ON agreement (series_id) WHERE state IN ('IN_FORCE', 'SUSPENDED');
 CREATE TRIGGER forbid_renumbering BEFORE UPDATE OF series_id, number, supersedes_id ON agreement
     FOR EACH ROW EXECUTE FUNCTION forbid_change();
+"""
+
+CORRECTIONS = """
+CREATE TABLE correction (
+    id uuid CONSTRAINT pk_correction PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    state varchar NOT NULL,
+    version integer NOT NULL,
+    updated_at timestamptz NOT NULL,
+    requester_id uuid NOT NULL CONSTRAINT fk_correction_requester_id REFERENCES agency (id),
+    provider_id uuid NOT NULL CONSTRAINT fk_correction_provider_id REFERENCES agency (id),
+    authority_id uuid NOT NULL CONSTRAINT fk_correction_authority_id REFERENCES agency (id),
+    agreement_id uuid NOT NULL CONSTRAINT fk_correction_agreement_id REFERENCES agreement (id),
+    resource_id uuid NOT NULL CONSTRAINT fk_correction_resource_id REFERENCES resource (id),
+    items varchar[] NOT NULL,
+    records varchar NOT NULL,
+    error varchar NOT NULL,
+    evidence varchar,
+    author_id uuid NOT NULL,
+    answer varchar,
+    overdue boolean NOT NULL
+);
+CREATE INDEX ix_correction_requester_id ON correction (requester_id);
+CREATE INDEX ix_correction_provider_id ON correction (provider_id);
+CREATE INDEX ix_correction_authority_id ON correction (authority_id);
+CREATE INDEX ix_correction_agreement_id ON correction (agreement_id);
+CREATE INDEX ix_correction_resource_id ON correction (resource_id);
+CREATE TRIGGER guard_state BEFORE INSERT OR UPDATE OF state ON correction
+    FOR EACH ROW EXECUTE FUNCTION guard_state('correction');
+CREATE TRIGGER forbid_removal BEFORE DELETE ON correction FOR EACH ROW EXECUTE FUNCTION forbid_change();
+CREATE TRIGGER forbid_change BEFORE UPDATE OF
+    requester_id, provider_id, authority_id, agreement_id, resource_id, items, records, error, evidence, author_id
+    ON correction FOR EACH ROW EXECUTE FUNCTION forbid_change();
 """

@@ -1,4 +1,4 @@
-"""Every state × act × party × role of the four machines against tables written by hand.
+"""Every state × act × party × role of the machines against tables written by hand.
 
 The tables follow the procedure (Regulation Art. 21, Decree 809 Art. 20-28), not the code: a row that is
 added, lost or moved in the code fails here. `P.a` is the provider's approver, `A.m` the authority's
@@ -14,6 +14,7 @@ import pytest
 from app.kernel.actor import Role
 from app.kernel.machine import Machine, may
 from exchange.agreements.states import AGREEMENT
+from exchange.corrections.states import CORRECTION
 from exchange.disputes.states import DISPUTE
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS, Moment, hindrance
 from exchange.requests.states import REQUEST
@@ -99,6 +100,18 @@ SUSPENDED  expire            CLOCK    EXPIRED
 SUSPENDED  supersede         SYSTEM   SUPERSEDED
 """
 
+CORRECTION_TABLE = """
+new                 report        R.c    UNDER_VERIFICATION
+UNDER_VERIFICATION  correct       P.a    CORRECTED
+UNDER_VERIFICATION  reject        P.a    REJECTED
+UNDER_VERIFICATION  withdraw      R.c    WITHDRAWN
+UNDER_VERIFICATION  mark_overdue  CLOCK  UNDER_VERIFICATION
+UNDER_VERIFICATION  escalate      R.a    BEFORE_AUTHORITY
+REJECTED            escalate      R.a    BEFORE_AUTHORITY
+BEFORE_AUTHORITY    order         A.m    UNDER_VERIFICATION
+BEFORE_AUTHORITY    dismiss       A.m    DISMISSED
+"""
+
 REQUEST_TABLE = """
 new        draft             R.c      DRAFT
 DRAFT      amend             R.c      DRAFT
@@ -115,6 +128,7 @@ MACHINES = [
     (NEGOTIATION, NEGOTIATION_TABLE),
     (DISPUTE, DISPUTE_TABLE),
     (AGREEMENT, AGREEMENT_TABLE),
+    (CORRECTION, CORRECTION_TABLE),
     (REQUEST, REQUEST_TABLE),
 ]
 Who = tuple[str, Role | None]
