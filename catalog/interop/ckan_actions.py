@@ -6,11 +6,12 @@ Owns their meaning. The envelope around an answer is `ckan_api`'s.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -47,6 +48,15 @@ _OFFSET_LIMIT = 10_000_000
 FACET_LIMIT = 1000
 
 
+def _storable(value: str) -> str:
+    if re.search("[\x00\ud800-\udfff]", value):  # valid in JSON, and no text that PostgreSQL can compare with
+        raise ValueError("has characters that no text here holds")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_storable)]
+
+
 def _as_list(value: object) -> object:
     """Lists arrive as JSON, as text holding JSON, or as one bare value."""
     if not isinstance(value, str):
@@ -60,9 +70,9 @@ def _as_list(value: object) -> object:
 
 
 Texts = Annotated[
-    list[Annotated[str, Field(max_length=2000)]], BeforeValidator(_as_list), Field(max_length=50)
+    list[Annotated[Word, Field(max_length=2000)]], BeforeValidator(_as_list), Field(max_length=50)
 ]
-Query = Annotated[str, Field(max_length=2000)]
+Query = Annotated[Word, Field(max_length=2000)]
 Offset = Annotated[int, Field(ge=0, le=_OFFSET_LIMIT)]
 
 
@@ -77,7 +87,7 @@ class Nothing(Arguments):
 
 
 class Named(Arguments):
-    id: Annotated[str, Field(max_length=200, validation_alias=AliasChoices("id", "name_or_id"))]
+    id: Annotated[Word, Field(max_length=200, validation_alias=AliasChoices("id", "name_or_id"))]
 
 
 class OrganizationNamed(Named):
@@ -98,7 +108,7 @@ class Searched(Arguments):
     q: Query = ""
     fq: Query = ""
     fq_list: Texts = []
-    sort: Annotated[str, Field(max_length=200)] = ""
+    sort: Annotated[Word, Field(max_length=200)] = ""
     rows: Annotated[int, Field(ge=0)] = 10
     start: Offset = 0
     facet_field: Annotated[Texts, Field(alias="facet.field")] = []
@@ -107,12 +117,12 @@ class Searched(Arguments):
 
 
 class Completed(Arguments):
-    q: Annotated[str, Field(min_length=1, max_length=200)]
+    q: Annotated[Word, Field(min_length=1, max_length=200)]
     limit: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class Helped(Arguments):
-    name: Annotated[str, Field(max_length=100)]
+    name: Annotated[Word, Field(max_length=100)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,5 +182,15 @@ def test_refusals_are_those_ckan_clients_know(ckan: RemoteCKAN, catalog: Served)
     assert httpx2.post(address, content=b"{").status_code == 400
     assert httpx2.get(address.replace("search", "create")).status_code == 400
     assert httpx2.get(address, params={"rows": "many"}).status_code == 409
+    for text in (b"\\u0000", b"\\ud800"):
+        for asked_in_json in (
+            b'{"q":"%s"}',
+            b'{"fq":"tags:%s"}',
+            b'{"fq_list":"[\\"title:x%s\\"]"}',
+            b'{"sort":"%s"}',
+        ):
+            assert httpx2.post(address, content=asked_in_json % text).status_code in (400, 409), asked_in_json
+        shown = httpx2.post(address.replace("search", "show"), content=b'{"id":"%s"}' % text)
+        assert shown.status_code == 409
     by_query = httpx2.get(address, params={"facet.field": '["tags"]', "fq_list": "groups:environment"}).json()
     assert by_query["result"]["facets"] == {"tags": {"树木": 1, "照明": 1}}
