@@ -6,7 +6,7 @@ Owns the bridge from catalog rows to `exchange.terms` and the check of terms aga
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
@@ -96,12 +96,17 @@ def _sharing(value: str | None) -> SharingType:
 
 
 def require_sound(
-    session: Session, terms: Terms, *, requester_id: UUID, provider_id: UUID | None = None
+    session: Session,
+    terms: Terms,
+    *,
+    requester_id: UUID,
+    provider_id: UUID | None = None,
+    member: str = "terms",
 ) -> dict[UUID, Holding]:
     """The holdings that the terms name, where nothing is wrong with them.
 
-    `provider_id` is the one provider they may be of; None lets them name several. Errors: Invalid, its
-    faults naming field, value's fault and rule.
+    `provider_id` is the one provider they may be of; None lets them name several. `member` is where they
+    stood in what was sent. Errors: Invalid, its faults naming field, value's fault and rule.
     """
     found = holdings_of(session, {part.resource_id for part in terms.resources})
     mine = {i: h for i, h in found.items() if provider_id is None or h.agency_id == provider_id}
@@ -113,7 +118,7 @@ def require_sound(
             faults += _sharing_faults(f"/resources/{position}", part, holding, requester_id)
     faults += _term_faults(terms)
     if faults:
-        raise Invalid(faults=faults)
+        raise Invalid(faults=[replace(fault, field=f"/{member}{fault.field}") for fault in faults])
     return shared
 
 

@@ -18,7 +18,7 @@ from app.kernel.errors import NotFound, NotPermitted, NotSignedIn
 from app.kernel.http import respond
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
-from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, decode_cursor, encode_cursor
+from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, encode_cursor, id_in_cursor, read_cursor
 
 router = APIRouter(tags=["identity"], route_class=CreatingRoute)
 
@@ -248,7 +248,7 @@ def list_jurisdictions(
     """The tree, by division code."""
     query = select(Jurisdiction).order_by(Jurisdiction.code).limit(limit + 1)
     if cursor:
-        query = query.where(Jurisdiction.code > decode_cursor(cursor, 1)[0])
+        query = query.where(Jurisdiction.code > read_cursor(cursor, str))
     rows = list(session.scalars(query))
     page = [JurisdictionOut.model_validate(row) for row in rows[:limit]]
     return Page(items=page, next=encode_cursor(page[-1].code) if len(rows) > limit else None)
@@ -274,7 +274,7 @@ def list_agencies(session: DbSession, limit: Limit = 100, cursor: Cursor = None)
     """Registered agencies, oldest first."""
     query = select(Agency).order_by(Agency.id).limit(limit + 1)
     if cursor:
-        query = query.where(Agency.id > _uuid(decode_cursor(cursor, 1)[0]))
+        query = query.where(Agency.id > id_in_cursor(cursor))
     rows = list(session.scalars(query))
     page = [AgencyOut.model_validate(row) for row in rows[:limit]]
     return Page(items=page, next=encode_cursor(page[-1].id) if len(rows) > limit else None)
@@ -320,7 +320,7 @@ def list_people(
         .limit(limit + 1)
     )
     if cursor:
-        query = query.where(Person.login > decode_cursor(cursor, 1)[0])
+        query = query.where(Person.login > read_cursor(cursor, str))
     rows = list(session.scalars(query))
     page = [PersonOut.model_validate(row) for row in rows[:limit]]
     return Page(items=page, next=encode_cursor(page[-1].login) if len(rows) > limit else None)
@@ -378,7 +378,7 @@ def list_clients(
         .limit(limit + 1)
     )
     if cursor:
-        query = query.where(Client.name > decode_cursor(cursor, 1)[0])
+        query = query.where(Client.name > read_cursor(cursor, str))
     rows = list(session.scalars(query))
     page = [ClientOut.model_validate(row) for row in rows[:limit]]
     return Page(items=page, next=encode_cursor(page[-1].name) if len(rows) > limit else None)
@@ -434,10 +434,3 @@ def _require_agency_within(session: DbSession, actor: Actor, agency_id: UUID) ->
         or not agencies.is_within(session, row.jurisdiction_id, actor.jurisdiction_id)
     ):
         raise NotFound()
-
-
-def _uuid(value: Any) -> UUID:
-    try:
-        return UUID(str(value))
-    except ValueError:
-        raise NotFound() from None

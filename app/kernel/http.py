@@ -92,7 +92,12 @@ class Edge:
         if declared.isdigit() and int(declared) > limit:
             locale = negotiate_locale(headers.get(b"accept-language", b"").decode("latin-1"))
             body = too_large(limit).as_wire(locale, scope["path"])
-            refusal = JSONResponse(body, 413, media_type=PROBLEM_MEDIA_TYPE, headers={"Connection": "close"})
+            refusal = JSONResponse(
+                body,
+                413,
+                media_type=PROBLEM_MEDIA_TYPE,
+                headers={"Connection": "close", "Content-Language": locale},
+            )
             await refusal(scope, receive, named)
             return
         await self.app(scope, counted, named)

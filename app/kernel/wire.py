@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -18,6 +20,7 @@ from app.kernel.text import Storable, Text
 PAGE_LIMIT = 100
 
 T = TypeVar("T")
+NOT_A_CURSOR = Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))
 
 
 class Wire(BaseModel):
@@ -65,10 +68,21 @@ def decode_cursor(cursor: str, length: int) -> list[Any]:
     except ValueError:
         parts = None
     if not isinstance(parts, list) or len(parts) != length:
-        raise Invalid(
-            faults=[Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))]
-        )
+        raise Invalid(faults=[NOT_A_CURSOR])
     return parts
+
+
+def read_cursor(cursor: str, read: Callable[[Any], T]) -> T:
+    """The one value of a cursor as `read` takes it. Errors: Invalid, also where it is another list's."""
+    try:
+        return read(decode_cursor(cursor, 1)[0])
+    except (ValueError, TypeError):
+        raise Invalid(faults=[NOT_A_CURSOR]) from None
+
+
+def id_in_cursor(cursor: str) -> UUID:
+    """The id of a cursor made of one. Errors: Invalid."""
+    return read_cursor(cursor, lambda value: UUID(str(value)))
 
 
 def _expected_version(

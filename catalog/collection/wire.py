@@ -19,7 +19,7 @@ from app.kernel import deadlines, history
 from app.kernel.actor import Actor
 from app.kernel.db import DbSession
 from app.kernel.machine import Machine
-from app.kernel.wire import Cursor, Label, Limit, LongText, Wire, decode_cursor, set_version
+from app.kernel.wire import Cursor, Label, Limit, LongText, Wire, id_in_cursor, set_version
 from catalog.collection import findings, service
 from catalog.collection.knowledge import Band
 from catalog.collection.models import Finding, Notice, Plan
@@ -68,7 +68,7 @@ class Paging(Wire):
     @property
     def before(self) -> UUID | None:
         """The last id of the page before."""
-        return UUID(str(decode_cursor(self.cursor, 1)[0])) if self.cursor else None
+        return id_in_cursor(self.cursor) if self.cursor else None
 
 
 class ChosenPlans(Paging):

@@ -15,8 +15,7 @@ from sqlalchemy import func, select
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import Database, DbSession
-from app.kernel.errors import Invalid
-from app.kernel.wire import Cursor, decode_cursor, encode_cursor
+from app.kernel.wire import Cursor, encode_cursor, id_in_cursor
 from catalog.interop import dcat, dcat_us
 from catalog.interop.dcat import CatalogPage, Form
 from catalog.interop.entries import (
@@ -28,7 +27,6 @@ from catalog.interop.entries import (
     published_to,
     publisher,
 )
-from catalog.resources.api import NOT_A_CURSOR
 from catalog.resources.models import Resource
 
 router = APIRouter(tags=["interoperability"])
@@ -60,7 +58,7 @@ def read_catalog(
     cursor: Cursor = None,
 ) -> Response:
     """A page of the catalog after DCAT-AP 3; the next one is named by `hydra:next`."""
-    after = _after(cursor)
+    after = id_in_cursor(cursor) if cursor else None
     entries = page_of(session, actor, after=after, limit=PAGE + 1)
     shown = entries[:PAGE]
     total = session.scalar(select(func.count()).select_from(Resource).where(published_to(actor))) or 0
@@ -98,15 +96,6 @@ def read_resource(
     """One published resource after DCAT-AP 3."""
     entry = find_entry(session, actor, Resource.id == resource_id)
     return Response(dcat.write(dcat.dataset_graph(entry, site), form), media_type=MEDIA_TYPES[form])
-
-
-def _after(cursor: str | None) -> UUID | None:
-    if cursor is None:
-        return None
-    try:
-        return UUID(str(decode_cursor(cursor, 1)[0]))
-    except ValueError:
-        raise Invalid(faults=[NOT_A_CURSOR]) from None
 
 
 def _address(site: Site, form: Form, after: UUID | None) -> str:

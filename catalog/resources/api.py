@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -18,7 +17,7 @@ from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel import history
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import Fault, Invalid, NotPermitted
+from app.kernel.errors import NotPermitted
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import (
@@ -28,8 +27,9 @@ from app.kernel.wire import (
     Limit,
     Page,
     Wire,
-    decode_cursor,
     encode_cursor,
+    id_in_cursor,
+    read_cursor,
     set_version,
 )  # fmt: skip
 from catalog.resources import service
@@ -53,7 +53,6 @@ permit(
 permit("resource.events", scope=Scope.CATALOG)
 
 T = TypeVar("T")
-NOT_A_CURSOR = Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))
 REVIEW_OVERDUE = Text("审核逾期", "review overdue")  # the clock's note, no act of the table
 
 
@@ -190,7 +189,7 @@ def list_resources(
     query = _narrowed(select(Resource).options(selectinload(Resource.agency)), chosen)
     query = query.where(service.visible_to(actor))
     if chosen.cursor:
-        query = query.where(Resource.id < _read_cursor(chosen.cursor, lambda value: UUID(str(value))))
+        query = query.where(Resource.id < id_in_cursor(chosen.cursor))
     rows = list(session.scalars(query.order_by(Resource.id.desc()).limit(chosen.limit + 1)))
     shown = [ResourceSummary(**summary_of(row)) for row in rows[: chosen.limit]]
     return Page(items=shown, next=encode_cursor(shown[-1].id) if len(rows) > chosen.limit else None)
@@ -208,13 +207,6 @@ def _narrowed(query: Select[Resource], chosen: Chosen) -> Select[Resource]:
     }
     query = query.where(*(column == value for column, value in wanted.items() if value is not None))
     return query.where(literal(chosen.theme.value) == any_(Resource.themes)) if chosen.theme else query
-
-
-def _read_cursor(cursor: str, read: Callable[[Any], T]) -> T:
-    try:
-        return read(decode_cursor(cursor, 1)[0])
-    except (ValueError, TypeError):
-        raise Invalid(faults=[NOT_A_CURSOR]) from None
 
 
 @router.post("", operation_id="resource.create", status_code=201, openapi_extra=ONCE)
@@ -250,7 +242,7 @@ def list_versions(
     """What was published, newest first; these never change."""
     query = select(ResourceVersion).where(ResourceVersion.resource_id == asked.resource.id)
     if cursor:
-        query = query.where(ResourceVersion.number < _read_cursor(cursor, int))
+        query = query.where(ResourceVersion.number < read_cursor(cursor, int))
     rows = list(asked.session.scalars(query.order_by(ResourceVersion.number.desc()).limit(limit + 1)))
     shown = [
         VersionOut(

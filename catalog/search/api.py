@@ -17,8 +17,8 @@ from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Invalid
 from app.kernel.text import Text
-from app.kernel.wire import Cursor, Label, Limit, Wire, decode_cursor, encode_cursor
-from catalog.resources.api import NOT_A_CURSOR, ResourceSummary, summary_of
+from app.kernel.wire import NOT_A_CURSOR, Cursor, Label, Limit, Wire, decode_cursor, encode_cursor
+from catalog.resources.api import ResourceSummary, summary_of
 from catalog.resources.codes import (
     BASE_LIBRARIES,
     FORMAT_CLASSES,

@@ -383,11 +383,15 @@ def accept(session: Session, negotiation: Negotiation, *, to_hash: str, by: Acto
 
 
 def _require_sound(
-    session: Session, negotiation: Negotiation, terms: Terms
+    session: Session, negotiation: Negotiation, terms: Terms, member: str = "terms"
 ) -> Mapping[UUID, holdings.Holding]:
     require_fit(session, negotiation.amends_id, terms)
     return holdings.require_sound(
-        session, terms, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id
+        session,
+        terms,
+        requester_id=negotiation.requester_id,
+        provider_id=negotiation.provider_id,
+        member=member,
     )
 
 
@@ -454,7 +458,7 @@ def refuse(
     _step(session, negotiation, "refuse", by=by, version=version, reason=reason, data=data)
     negotiation.termination_reason, negotiation.refusal_ground = "refused", ground
     if narrower is not None:
-        _require_sound(session, negotiation, narrower)
+        _require_sound(session, negotiation, narrower, "narrower")
         assert by.id is not None
         named = consents.write_version(session, negotiation, narrower, party="provider", author_id=by.id)
         negotiation.narrower_terms_id = named.id

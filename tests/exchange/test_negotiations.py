@@ -102,7 +102,7 @@ class TestTermsAreChecked:
 
     def test_an_unknown_item(self, world: World) -> None:
         (fault,) = self.refused(world, terms(world.publish(), items=("name", "salary")))
-        assert fault["field"] == "/resources/0/items/1/code"
+        assert fault["field"] == "/terms/resources/0/items/1/code"
         assert "salary" in fault["message"]
 
     def test_a_resource_that_is_not_shared_names_the_article(self, world: World) -> None:
@@ -113,11 +113,11 @@ class TestTermsAreChecked:
         items = [*ITEMS[:3], {**ITEMS[3], "sharing_type": "not_shared"}]
         resource = world.publish(items=items)
         (fault,) = self.refused(world, terms(resource, items=("name", "amount")))
-        assert fault["field"] == "/resources/0/items/1/code"
+        assert fault["field"] == "/terms/resources/0/items/1/code"
 
     def test_one_s_own_resource(self, world: World) -> None:
         (fault,) = self.refused(world, terms(world.publish("health")))
-        assert fault["field"] == "/resources/0/resource_id"
+        assert fault["field"] == "/terms/resources/0/resource_id"
 
     def test_a_purpose_without_legal_basis(self, world: World) -> None:
         purpose = {"code": "x", "text": "用", "business_matter": "事项", "legal_basis": " "}
@@ -127,15 +127,15 @@ class TestTermsAreChecked:
     def test_a_last_day_that_has_passed(self, world: World) -> None:
         body = terms(world.publish(), valid_from="2026-01-01", valid_until="2026-09-17")
         (fault,) = self.refused(world, body)
-        assert fault["field"] == "/valid_until"
+        assert fault["field"] == "/terms/valid_until"
         (fault,) = self.refused(world, terms(world.publish(), valid_until="9999-12-31"))
-        assert fault["field"] == "/valid_until"
+        assert fault["field"] == "/terms/valid_until"
 
     def test_an_offer_over_another_provider_s_resource(self, world: World) -> None:
         case = world.filed(world.publish())
         foreign = {"terms": terms(world.publish("market"))}
         problem = world.act(case, "draft_terms", "civil", CLERK, foreign, expect=422)
-        assert problem["errors"][0]["field"] == "/resources/0/resource_id"
+        assert problem["errors"][0]["field"] == "/terms/resources/0/resource_id"
         assert world.read("negotiations", case["id"], "civil")["version"] == case["version"]
 
 
