@@ -281,21 +281,48 @@ def audit_duplicates(
 
 
 @cli.command("verify-ledger")
-def verify_ledger(data: Data = None, as_json: Json = False) -> None:
+def verify_ledger(
+    data: Data = None,
+    write: Annotated[Path | None, typer.Option(help="写出可离线核验的导出文件 write an export")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="核验导出文件，不用数据库 verify an export"),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="已知的账本公钥，配合 --file the log's known key")] = None,
+    as_json: Json = False,
+) -> None:
     """核验账本：树、签名、每一决定与回执。Verify tree, signatures, and every decision and receipt."""
-    from app.operate import verify
-    from app.settings import keys_of
+    if (write and file) or (key and not file):
+        raise typer.BadParameter("--write | --file [--key]")
+    told: dict[str, Any] = {}
+    if file:
+        from app.operate import verify_export
 
-    with opened(data) as (settings, database):
-        size, differences = verify(database, keys_of(settings))
+        size, differences, told = verify_export(file, key)
+    else:
+        from app.operate import export_ledger, verify
+        from app.settings import keys_of
+
+        with opened(data) as (settings, database):
+            keys = keys_of(settings)
+            if write:
+                size = export_ledger(database, keys, write)
+                lines = [pick(f"已写出 {size} 条：{write}", f"{size} entries written: {write}")]
+                finish({"entries": size, "file": str(write)}, lines, as_json=as_json)
+            size, differences = verify(database, keys)
     lines = [
         pick(
             f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}",
             f"{size} entries verified; {'all hold' if not differences else 'differences:'}",
         ),
-        *differences,
+        *(
+            f"{d.kind} {'?' if d.position is None else d.position}: {d.message.in_(LOCALE)}"
+            for d in differences
+        ),
+        *(f"{name}: {value}" for name, value in told.items()),
     ]
-    finish({"entries": size, "differences": differences}, lines, as_json=as_json, ok=not differences)
+    rows = [{"kind": d.kind, "position": d.position, "message": d.message.in_(LOCALE)} for d in differences]
+    finish({"entries": size, "differences": rows, **told}, lines, as_json=as_json, ok=not differences)
 
 
 @cli.command()

@@ -5,6 +5,7 @@ Owns no rule: each function opens a transaction as the operator and calls what t
 
 from __future__ import annotations
 
+import base64
 import os
 import platform
 import time
@@ -21,12 +22,13 @@ from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
 from app.identity.models import Agency, Client, Jurisdiction, Person
-from app.kernel import history, ledger
+from app.kernel import history, ledger, verification
 from app.kernel.actor import Actor, ActorKind, Role, system_actor
 from app.kernel.db import Database, lift_statement_timeout
-from app.kernel.errors import Conflict
+from app.kernel.errors import Conflict, Invalid
 from app.kernel.keys import ServiceKeys
 from app.kernel.text import Text
+from app.kernel.verification import Difference
 from app.settings import Settings
 from catalog.collection import checking
 from catalog.collection.matching import PlanContext, PlannedItem
@@ -159,15 +161,44 @@ def audit(database: Database, limit: int) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: -row["score"])[:limit]
 
 
-def verify(database: Database, keys: ServiceKeys) -> tuple[int, list[str]]:
+def verify(database: Database, keys: ServiceKeys) -> tuple[int, list[Difference]]:
     """Number what is pending, then check the whole ledger; returns entries and differences."""
+    _number_pending(database, keys)
+    with database.transaction() as session:
+        return verification.verify(
+            session, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
+        )
+
+
+def export_ledger(database: Database, keys: ServiceKeys, file: Path) -> int:
+    """Write the whole ledger to `file` for checking elsewhere; returns the number of entries."""
+    _number_pending(database, keys)
+    with database.transaction() as session:
+        # One moment for contents and leaves, while others go on writing.
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        return verification.export(
+            session, file, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
+        )  # fmt: skip
+
+
+def verify_export(file: Path, key: str | None) -> tuple[int, list[Difference], dict[str, str]]:
+    """Check an export with the key that is known (base64), or the file's own; tells which. Errors: Invalid."""
+    known = None
+    if key is not None:
+        try:
+            known = base64.b64decode(key, validate=True)
+        except ValueError:
+            known = b""
+        if len(known) != 32:
+            raise Invalid(Text("公钥不是 Base64 写的 32 字节。", "The key is not 32 bytes in base64."))
+    size, differences, origin, used = verification.verify_file(file, public_key=known)
+    return size, differences, {"origin": origin, "public_key": base64.b64encode(used).decode()}
+
+
+def _number_pending(database: Database, keys: ServiceKeys) -> None:
     with database.transaction() as session:
         while ledger.sequence(session, keys.ledger):
             pass
-    with database.transaction() as session:
-        return ledger.verify(
-            session, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
-        )
 
 
 def _attested(session: Session) -> Iterator[tuple[UUID, Mapping[str, Any]]]:

@@ -11,7 +11,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
-from app.kernel import ledger, merkle
+from app.kernel import ledger, merkle, verification
 from app.kernel.checkpoint import Signer
 from app.kernel.clock import new_id
 from app.kernel.db import Database, lift_statement_timeout
@@ -90,7 +90,7 @@ def _number_all(database: Database, signer: Signer) -> None:
 
 def _verify(database: Database, signer: Signer, contents: Sequence[Content]) -> None:
     with database.transaction() as session:
-        size, differences = ledger.verify(
+        size, differences = verification.verify(
             session, origin=signer.origin, public_key=signer.public_key,
             contents=((entry[0], entry[3]) for entry in contents),
         )  # fmt: skip

@@ -7,7 +7,8 @@ carry hashes of canonical content (RFC 8785), never the content.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,9 +20,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.kernel import merkle
-from app.kernel.checkpoint import Signer, read_note
+from app.kernel.checkpoint import Signer
 from app.kernel.clock import now
-from app.kernel.db import Base, advisory_lock, lift_statement_timeout
+from app.kernel.db import Base, advisory_lock
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 
@@ -41,15 +42,7 @@ class LedgerEntry(Base):
 
     def leaf(self) -> bytes:
         """The bytes of the leaf: canonical JSON of the row."""
-        return rfc8785.dumps(
-            {
-                "id": str(self.id),
-                "at": self.at.isoformat(),
-                "kind": self.kind,
-                "subject": str(self.subject_id),
-                "content_sha256": self.content_hash.hex(),
-            }
-        )
+        return leaf(self.id, self.at, self.kind, self.subject_id, self.content_hash)
 
 
 class LedgerPending(Base):
@@ -89,6 +82,16 @@ class LedgerCheckpoint(Base):
     root: Mapped[bytes] = mapped_column(LargeBinary)
     at: Mapped[datetime]
     note: Mapped[str]
+
+
+def leaf(entry_id: UUID, at: datetime, kind: str, subject_id: UUID, content_hash: bytes) -> bytes:
+    """The bytes of an entry's leaf. Of texts alone, in this order, the standard encoder writes what RFC 8785
+    writes, ten times faster."""
+    told = {
+        "at": at.isoformat(), "content_sha256": content_hash.hex(), "id": str(entry_id), "kind": kind,
+        "subject": str(subject_id),
+    }  # fmt: skip
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def content_hash(content: Mapping[str, Any]) -> bytes:
@@ -262,67 +265,3 @@ def prove_growth(session: Session, old: int, new: int) -> Growth:
     read = TileReader(session)
     path = merkle.consistency_proof(old, new, read)
     return Growth(old, new, merkle.root(old, read), merkle.root(new, read), path)
-
-
-def verify(
-    session: Session, *, origin: str, public_key: bytes, contents: Iterator[tuple[UUID, Mapping[str, Any]]]
-) -> tuple[int, list[str]]:
-    """Check the whole log: every leaf against its entry, the tree against every checkpoint and its
-    signature, every row of `contents` (entry id, content) against its entry. Returns the number of
-    entries and the differences found, first first, empty when all holds.
-    """
-    lift_statement_timeout(session)
-    differences: list[str] = []
-    stack: list[tuple[int, bytes]] = []  # complete subtrees, largest first: (level, hash)
-    checkpoints = {c.size: c for c in session.scalars(select(LedgerCheckpoint))}
-    seen: dict[UUID, bytes] = {}
-    query = select(LedgerLeaf.position, LedgerEntry).outerjoin(
-        LedgerEntry, LedgerEntry.id == LedgerLeaf.entry_id
-    )
-    for expected, (position, entry) in enumerate(
-        session.execute(query.order_by(LedgerLeaf.position).execution_options(yield_per=2000))
-    ):
-        if entry is None or position != expected:
-            differences.append(f"leaf {expected}: entry missing")
-            return expected, differences
-        seen[entry.id] = entry.content_hash
-        _push(stack, merkle.leaf_hash(entry.leaf()))
-        if (checkpoint := checkpoints.pop(position + 1, None)) is not None:
-            differences += _check_checkpoint(checkpoint, _stack_root(stack), origin, public_key)
-    size = len(seen)
-    differences += [f"checkpoint {n}: more entries signed than stored" for n in sorted(checkpoints)]
-    pending = set(session.scalars(select(LedgerPending.entry_id)))
-    for entry_id, content in contents:
-        if entry_id in pending:
-            continue
-        if entry_id not in seen:
-            differences.append(f"decision {entry_id}: not in the ledger")
-        elif seen.pop(entry_id) != content_hash(content):
-            differences.append(f"decision {entry_id}: content differs from what was attested")
-    differences += [f"entry {entry_id}: its decision is missing" for entry_id in seen]
-    return size, differences
-
-
-def _check_checkpoint(checkpoint: LedgerCheckpoint, root: bytes, origin: str, public_key: bytes) -> list[str]:
-    try:
-        signed = read_note(checkpoint.note, origin, public_key)
-    except ValueError as error:
-        return [f"checkpoint {checkpoint.size}: {error}"]
-    if signed != (checkpoint.size, root) or checkpoint.root != root:
-        return [f"checkpoint {checkpoint.size}: the tree of the stored entries has another root"]
-    return []
-
-
-def _push(stack: list[tuple[int, bytes]], leaf: bytes) -> None:
-    level = 0
-    while stack and stack[-1][0] == level:
-        leaf = merkle.node_hash(stack.pop()[1], leaf)
-        level += 1
-    stack.append((level, leaf))
-
-
-def _stack_root(stack: list[tuple[int, bytes]]) -> bytes:
-    result = stack[-1][1]
-    for _, node in reversed(stack[:-1]):
-        result = merkle.node_hash(node, result)
-    return result

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-from app.kernel import history, ledger
+from app.kernel import history, ledger, verification
 from app.kernel.actor import Role, Scope
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
@@ -227,11 +227,11 @@ def ledger_differences(database: Database, keys: ServiceKeys) -> list[str]:
             pass
         signer = keys.ledger
         contents = chain(history.ledgered_contents(session), receipts.ledgered_contents(session))
-        size, differences = ledger.verify(
+        size, differences = verification.verify(
             session, origin=signer.origin, public_key=signer.public_key, contents=contents
         )
         assert size > 0
-        return differences
+        return [str(difference) for difference in differences]
 
 
 def test_agreed_rows_of_a_table_arrive_masked(exchange: Exchange, database: Database) -> None:
