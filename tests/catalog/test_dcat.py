@@ -147,6 +147,7 @@ def test_the_sample_city_conforms_for_its_own_people(
     assert faults(us_schema, document) == []
 
 
+@pytest.mark.soak  # a minute of SHACL
 def test_the_whole_of_taoyuan_conforms_to_dcat_ap_and_dcat_us(
     session: Session, town: Town, client: TestClient, shared_data: Path, us_schema: Draft202012Validator
 ) -> None:

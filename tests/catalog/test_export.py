@@ -80,6 +80,7 @@ def test_the_sample_city_comes_back(locale: Locale) -> None:
     assert_carried(city, there_and_back(city, locale))
 
 
+@pytest.mark.soak
 def test_a_real_catalog_comes_back(shared_data: Path) -> None:
     with (shared_data / "taoyuan-catalogue" / "catalogue.csv").open("rb") as stream:
         rows = list(read_csv(stream, load_mapping("taoyuan")))
