@@ -1,0 +1,134 @@
+"""No state moves in a way that the hand-written tables do not hold, not even when the services are bypassed.
+
+The tables of the exchange and of collection stand in their own tests, that of resources here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from app.kernel.actor import Role
+from app.kernel.db import Database
+from app.kernel.keys import ServiceKeys
+from app.kernel.machine import may
+from app.tables import machines
+from catalog.resources.states import RESOURCE
+from tests.catalog.test_collection_states import FINDING_TABLE, PLAN_TABLE
+from tests.estate import estate_on
+from tests.exchange.test_states import MACHINES as OF_THE_EXCHANGE
+
+RESOURCE_TABLE = """
+new        create            O.c,O.a  draft
+new        import_draft      IMPORTER draft
+new        import_filed      IMPORTER filed
+new        import_published  IMPORTER published
+draft      edit              O.c,O.a  draft
+draft      file              O.a      filed
+draft      import_change     IMPORTER draft
+filed      publish           A.k      published
+filed      return            A.k      returned
+filed      import_change     IMPORTER filed
+returned   edit              O.c,O.a  returned
+returned   file              O.a      filed
+returned   import_change     IMPORTER returned
+published  suspend           O.a,A.k  suspended
+published  withdraw          O.a,A.k  withdrawn
+published  import_change     IMPORTER published
+suspended  resume            O.a,A.k  published
+suspended  withdraw          O.a,A.k  withdrawn
+suspended  import_change     IMPORTER suspended
+"""
+TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
+TABLES |= {"resource": RESOURCE_TABLE, "plan": PLAN_TABLE, "finding": FINDING_TABLE}
+PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer"}
+ROLES = {"c": Role.CLERK, "a": Role.APPROVER, "k": Role.CATALOG_ADMINISTRATOR}
+
+Move = tuple[str | None, str]
+
+
+def rows_of(kind: str) -> list[list[str]]:
+    """The lines of a table: source, act, by whom, target."""
+    return [line.split() for line in TABLES[kind].strip().splitlines()]
+
+
+def test_every_machine_has_a_table_written_by_hand() -> None:
+    assert {machine.kind for machine in machines()} == set(TABLES)
+
+
+def test_resources_by_state_act_party_and_role() -> None:
+    expected = {
+        (None if source == "new" else source, act): (by, to) for source, act, by, to in rows_of("resource")
+    }
+    everyone = [*product([*PARTIES.values(), "stranger"], [*Role, None])]
+    for state, act in product([None, *RESOURCE.states], RESOURCE.acts):
+        row = RESOURCE.find(state, act)
+        by, target = expected.get((state, act), ("", None))
+        assert (row.target if row else None) == target, f"{state} --{act}-->"
+        named = [who.partition(".") for who in by.split(",") if who]
+        allowed = {(PARTIES[party], ROLES[role] if role else None) for party, _, role in named}
+        for party, role in everyone:
+            wanted = (party, role) in allowed or (party, None) in allowed
+            got = row is not None and may(row, frozenset({party}), frozenset({role} if role else ()))
+            assert got == wanted, f"{state} --{act}--> by {party} {role}"
+    assert {act for _, act in expected} == set(RESOURCE.acts)
+    assert RESOURCE.final_states() == {"withdrawn"}
+    assert all(row.basis for row in RESOURCE.rows)
+
+
+@pytest.fixture(scope="module")
+def connection(
+    shared_database: Database, keys: ServiceKeys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    """To a database that holds one of each."""
+    with estate_on(shared_database, keys, tmp_path_factory.mktemp("data")) as estate:
+        within = estate.world.session.connection()
+        within.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))  # what waits for the commit forbids ALTER TABLE
+        yield within
+
+
+GUARDED = """
+    SELECT tgrelid::regclass::text FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE proname = 'guard_state' AND tgargs = convert_to(:kind, 'UTF8') || decode('00', 'hex')
+"""
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_database_refuses_every_move_outside_the_table(connection: Connection, kind: str) -> None:
+    table = connection.execute(text(GUARDED), {"kind": kind}).scalar_one()
+    held = {(None if source == "new" else source, to) for source, _, _, to in rows_of(kind)}
+    states = next(machine for machine in machines() if machine.kind == kind).states
+    refused = {
+        (source, target)
+        for source, target in product([None, *states], states)
+        if is_refused(connection, table, source, target)
+    }
+    assert refused == {*product([None, *states], states)} - held
+
+
+def is_refused(connection: Connection, table: str, source: str | None, target: str) -> bool:
+    """Whether the guard stops a row of the table from being made in, or moved to, `target`."""
+    furthest = f"SELECT id FROM {table} ORDER BY version DESC LIMIT 1"
+    row = {"id": connection.execute(text(furthest)).scalar_one()}
+    with connection.begin_nested() as before:
+        if source is None:
+            changes = f"jsonb_build_object('id', gen_random_uuid(), 'state', '{target}')"
+            made = f"jsonb_populate_record(one, {changes}) AS made"
+            move = f"INSERT INTO {table} SELECT made.* FROM {table} AS one, {made} WHERE one.id = :id"
+        else:
+            connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+            connection.execute(text(f"UPDATE {table} SET state = '{source}' WHERE id = :id"), row)
+            connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
+            move = f"UPDATE {table} SET state = '{target}' WHERE id = :id"
+        try:
+            connection.execute(text(move), row)
+        except DBAPIError as error:
+            # Another rule of the table (a check, a unique index) may refuse what the guard lets through.
+            return getattr(error.orig, "sqlstate", None) == "ZT002"
+        finally:
+            before.rollback()
+    return False
