@@ -35,7 +35,9 @@ def test_both_catalogs_are_found_in_either_script(
     seen: list[int] = []
     taoyuan = shared_data / "taoyuan-catalogue" / "catalogue.csv"
     report = import_file(database, taoyuan, ImportOptions(mapping="taoyuan"), seen.append)
-    assert report.new == 1429 and seen == [500, 1000]
+    assert report.new == 1429 and seen == [500, 1000] and len(report.agencies_created) == 34
+    again = import_file(database, taoyuan, ImportOptions(mapping="taoyuan"))
+    assert (again.new, again.changed, again.unchanged, again.agencies_created) == (0, 0, 1429, [])
     for path in sorted((shared_data / "us-datajson").glob("*.json")):
         import_file(database, path, ImportOptions())
     index = CatalogIndex.open(tmp_path)

@@ -278,6 +278,7 @@ class TestOverHttp:
 
 
 class TestRealCatalogs:
+    @pytest.mark.soak
     def test_taoyuan(self, session: Session, town: Town, shared_data: Path) -> None:
         path = shared_data / "taoyuan-catalogue" / "catalogue.csv"
         with path.open("rb") as stream:

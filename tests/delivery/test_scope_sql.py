@@ -71,7 +71,7 @@ def rows(server: str) -> Iterator[tuple[psycopg.Connection[dict[str, Any]], list
         yield connection, connection.execute("SELECT * FROM held ORDER BY id").fetchall()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=conditions)
 def test_both_admit_the_same_rows(
     rows: tuple[psycopg.Connection[dict[str, Any]], list[dict[str, Any]]], text: str

@@ -196,7 +196,7 @@ def scopes(draw: st.DrawFn, depth: int = 0) -> str:
     return {5: f"({left} AND {right})", 6: f"({left} OR {right})", 7: f"NOT ({left})"}[kind]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(items, st.none() | scopes(), st.lists(records, max_size=6))
 def test_nothing_outside_the_terms_leaves(
     chosen: list[ItemTerm], scope: str | None, held: list[dict[str, Any]]
@@ -217,7 +217,7 @@ def test_nothing_outside_the_terms_leaves(
         assert held_count == len(held)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(short, short.filter(lambda text: not text.endswith("\\")))
 def test_like_means_what_sql_means(text: str, pattern: str) -> None:
     scope = "a LIKE '" + pattern.replace("'", "''") + "'"
