@@ -104,11 +104,13 @@ class OneTransaction(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with Session(
-            self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
-        ) as session:
-            with session.begin():
-                yield session
+        with (
+            Session(
+                self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+            ) as session,
+            session.begin(),
+        ):
+            yield session
 
 
 @pytest.fixture

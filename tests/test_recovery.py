@@ -127,7 +127,8 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _draft_of(transcript: str) -> tuple[str, dict[str, Any]]:
     """A session token of a clerk and the body of a request draft, taken from a played story."""
-    token, body = "", {}
+    token = ""
+    body: dict[str, Any] = {}
     for line in transcript.splitlines():
         told = json.loads(line)
         for name, value in told.get("export", {}).items():

@@ -26,6 +26,8 @@ from tests.catalog.samples import OPEN, record
 from tests.conftest import PUBLIC_URL
 from tests.factories import OPERATOR, Town
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 # rdflib's own JSON-LD parser uses the class it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")
 

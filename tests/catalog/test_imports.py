@@ -291,7 +291,7 @@ class TestRealCatalogs:
             again = run_import(session, stream, TAOYUAN, by=OPERATOR)
         assert counts(again) == (0, 0, 1429, 0) and again.agencies_created == []
 
-    @pytest.mark.soak  # `test_import_to_search` brings them in too; this one reads them twice
+    @pytest.mark.soak
     def test_us_inventories(self, session: Session, town: Town, shared_data: Path) -> None:
         files = sorted((shared_data / "us-datajson").glob("*.json"))
         reports = []

@@ -16,6 +16,8 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from tests.catalog.served import LAMPS, MARRIAGES, TREES, Served, served
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 OPEN_TITLES = {LAMPS["title"], TREES["title"]}
 
 

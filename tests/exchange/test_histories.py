@@ -41,7 +41,7 @@ class Walk:
     """One history, chosen by `random`."""
 
     def __init__(self, world: World, seed: int) -> None:
-        self.world, self.random = world, Random(seed)  # noqa: S311  # reproducible choices, no secrets
+        self.world, self.random = world, Random(seed)  # reproducible choices, no secrets
         self.resource = world.publish()
         self.negotiation_id = UUID(world.filed(self.resource)["id"])
         self.moment = START

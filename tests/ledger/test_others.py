@@ -16,6 +16,8 @@ from app.kernel.keys import ServiceKeys
 from tests.ledger.conftest import Verifier
 from tests.ledger.log import attest
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 
 @pytest.mark.parametrize("batches", [(1,), (256,), (3, 250, 4), (300, 212, 188)])
 def test_others_verify_tiles_entries_checkpoint_and_proofs(

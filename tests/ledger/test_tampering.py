@@ -22,6 +22,8 @@ from app.kernel.verification import Difference
 from exchange.delivery import receipts
 from tests.ledger.log import attest
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 BATCHES = (1, 2, 255, 7, 60)
 SIZE = sum(BATCHES)
 PICKS = 8  # of each column
@@ -116,7 +118,7 @@ def tamper(session: Session, table: str, column: str, luck: random.Random) -> in
     ("table", "column"), [(table, column) for table, columns in COLUMNS.items() for column in columns]
 )
 def test_one_byte_is_found_and_located(log: Session, keys: ServiceKeys, table: str, column: str) -> None:
-    luck = random.Random(f"{table}.{column}")  # noqa: S311
+    luck = random.Random(f"{table}.{column}")
     tried = 0
     for _ in range(PICKS):
         with log.begin_nested() as before:
@@ -156,7 +158,7 @@ def test_an_export_is_verified_without_a_database_and_shows_what_was_altered(
     size, differences, _, _ = verification.verify_file(file, public_key=bytes(32))
     assert (size, {difference.kind for difference in differences}) == (SIZE, {"checkpoint"})
 
-    luck = random.Random(8)  # noqa: S311
+    luck = random.Random(8)
     altered = tmp_path / "altered.jsonl"
     whole = file.read_bytes()
     start = whole.index(b"\n") + 1
