@@ -27,6 +27,7 @@ from app.kernel.db import Database, sqlalchemy_url
 from app.kernel.errors import Conflict
 from app.kernel.keys import load_private_jwk
 from app.kernel.postgres import EmbeddedPostgres, refuse_unsafe_settings
+from app.kernel.postgres_files import DatabaseNotUsable
 from app.processes import SUPERVISED, Supervisor, wait_ready
 from app.settings import Settings, external_database
 
@@ -58,7 +59,10 @@ class HeldDatabase:
         if self._embedded and not self._embedded.is_running():
             log.warning("the embedded PostgreSQL ended; starting it again")
             self._embedded.stop()
-            self._embedded.start()
+            try:
+                self._embedded.start()
+            except DatabaseNotUsable as error:  # tried again with the next look
+                log.error("%s", error.text.en)
 
 
 @contextmanager

@@ -225,7 +225,12 @@ class EmbeddedPostgres:
             make_cluster(self._home, binaries, account)
         data = self._home / "cluster" / "data"
         _discard_traces(data)
-        settings = {**self._settings, "unix_socket_directories": f'"{_socket_folder(self._home, account)}"'}
+        sockets = _socket_folder(self._home, account)
+        # Nobody of this cluster lives (server.lock), but after a SIGKILL the number in the socket's lock file
+        # may by now be another process's, and PostgreSQL would take that for itself.
+        for left in (_SOCKET, f"{_SOCKET}.lock"):
+            (sockets / left).unlink(missing_ok=True)
+        settings = {**self._settings, "unix_socket_directories": f'"{sockets}"'}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         lock = os.open(self._home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

@@ -144,7 +144,7 @@ def _as_item(part: str) -> ListedItem:
     )
     if colon and "//" not in before:
         name, notes = before, [after.strip(_QUOTES + " "), *notes]
-    name = name.strip().strip(_QUOTES).strip(" .-*•─?")
+    name = " ".join(name.split()).strip(_QUOTES).strip(" .-*•─?")
     definition = "；".join(note for note in notes if note and fold(note) != fold(name))
     return ListedItem(name, definition or None)
 

@@ -24,6 +24,8 @@ from app.kernel.keys import ServiceKeys
 from catalog.interop.ckan_actions import ACTIONS
 from tests.catalog.served import LAMPS, MARRIAGES, TREES, Served, served
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 BIN = Path(sys.executable).parent
 OPEN_TITLES = {LAMPS["title"], TREES["title"]}
 

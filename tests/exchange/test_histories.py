@@ -27,6 +27,8 @@ from exchange.negotiations.states import NEGOTIATION, OPEN
 from exchange.terms import terms_hash
 from tests.exchange.world import START, Json, World, terms, to
 
+pytestmark = pytest.mark.soak  # `.ci/run` runs it; too long for every `make test`
+
 PEOPLE = [
     ("health", Role.CLERK, 1), ("health", Role.APPROVER, 1), ("civil", Role.CLERK, 1), ("civil", Role.APPROVER, 1),
     ("city_authority", Role.MEDIATOR, 1), ("city_authority", Role.MEDIATOR, 2), ("city_authority", Role.APPROVER, 1),
