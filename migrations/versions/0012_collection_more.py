@@ -1,0 +1,10 @@
+"""collection more."""
+
+from __future__ import annotations
+
+revision = "0012"
+down_revision = "0011"
+
+
+def upgrade() -> None:
+    pass
