@@ -89,7 +89,7 @@ def serve(
     from app import serve as service
     from app.migrate import migrate as bring_up_to_date
     from app.processes import require_free
-    from app.settings import keys_of
+    from app.settings import keys_of, private_networks
 
     folder = data_folder(data)
     own_gateway_port = gateway_port or port + 1
@@ -103,6 +103,7 @@ def serve(
             database_url=held.url,
             public_url=url,
             gateway_url=f"http://{host}:{own_gateway_port}",
+            private_networks=private_networks(),
         )
         keys_of(settings)
         if demo:

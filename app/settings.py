@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.kernel.keys import ServiceKeys, load_keys
+from app.kernel.outbound import Network, Outbound, networks
 
 DEFAULT_DATA = "var"
 DEFAULT_PORT = 8000
@@ -20,6 +21,7 @@ class Settings:
     `database_url` is a libpq URL. `public_url` is how others reach the service: issuer of tokens and
     name of the ledger. `gateway_url` is where requesters find the central gateway. `private_sources` lets
     providers register data in private networks and on this machine, where a government extranet has it.
+    `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
     """
 
     data: Path
@@ -27,6 +29,7 @@ class Settings:
     public_url: str
     gateway_url: str | None = None
     private_sources: bool = True
+    private_networks: tuple[Network, ...] = ()
 
     @property
     def keys(self) -> Path:
@@ -35,6 +38,11 @@ class Settings:
     @property
     def index(self) -> Path:
         return self.data / "index"
+
+    @property
+    def outbound(self) -> Outbound:
+        """The client for addresses that others wrote down."""
+        return Outbound(self.private_networks)
 
 
 def data_folder(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -47,11 +55,16 @@ def external_database(environ: Mapping[str, str] = os.environ) -> str | None:
     return environ.get("ZHENGTONG_DATABASE_URL") or None
 
 
+def private_networks(environ: Mapping[str, str] = os.environ) -> tuple[Network, ...]:
+    """ZHENGTONG_PRIVATE_NETWORKS ("10.0.0.0/8, 192.168.7.0/24"); none unless it is set. Errors: ValueError."""
+    return networks(environ.get("ZHENGTONG_PRIVATE_NETWORKS", ""))
+
+
 def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings a child process was handed."""
     return Settings(
         data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
-        gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None,
+        gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None, private_networks=private_networks(environ),
     )  # fmt: skip
 
 

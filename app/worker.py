@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.kernel import deadlines, jobs, ledger
 from app.kernel.db import Database
 from app.kernel.deadlines import Consequence
-from app.kernel.jobs import Task
+from app.kernel.jobs import Work
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection import service as collection
@@ -53,7 +53,7 @@ def consequences() -> dict[str, Consequence]:
     }
 
 
-def tasks() -> dict[str, Task]:
+def tasks() -> dict[str, Work]:
     """Every job the product knows, by name."""
 
     def wake(session: Session, _args: Mapping[str, Any]) -> None:
@@ -119,8 +119,8 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     return loops
 
 
-async def _work(database: Database) -> None:
-    queue = jobs.make_queue(database, tasks())
+async def _work(settings: Settings, database: Database) -> None:
+    queue = jobs.make_queue(database, tasks(), settings.outbound)
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
@@ -152,6 +152,6 @@ def run_worker(settings: Settings, database: Database, keys: ServiceKeys) -> Non
     """Work until SIGTERM or SIGINT."""
     loops = start_loops(settings, database, keys)
     try:
-        asyncio.run(_work(database))
+        asyncio.run(_work(settings, database))
     finally:
         loops.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Database
+from app.kernel.outbound import Outbound
 
 if TYPE_CHECKING:
     import procrastinate
@@ -29,6 +31,16 @@ MAX_ATTEMPTS = 20
 
 Task = Callable[[Session, Mapping[str, Any]], None]
 """A task gets a session whose transaction is committed when it returns, and the job's arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A task that opens its own transactions, because it speaks with others between them or tells its progress."""
+
+    run: Callable[[Database, Outbound, Mapping[str, Any]], None]
+
+
+Work = Task | Outside
 
 _DEFER = text(
     """SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
@@ -62,19 +74,27 @@ def schema_sql() -> str:
     return SchemaManager.get_schema()
 
 
-def make_queue(database: Database, tasks: Mapping[str, Task]) -> procrastinate.App:
-    """The worker's view of the queue with every task of the product registered."""
+def make_queue(
+    database: Database, tasks: Mapping[str, Work], outbound: Outbound | None = None
+) -> procrastinate.App:
+    """The worker's view of the queue with every task of the product registered; `outbound` is how tasks reach
+    others (default: public addresses only)."""
     import procrastinate  # noqa: PLC0415
 
     queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url, max_size=4))
     for name, task in tasks.items():
-        _register(queue, database, name, task)
+        _register(queue, database, name, task, outbound or Outbound())
     return queue
 
 
-def _register(queue: procrastinate.App, database: Database, name: str, task: Task) -> None:
+def _register(
+    queue: procrastinate.App, database: Database, name: str, task: Work, outbound: Outbound
+) -> None:
     # Sync functions run in procrastinate's thread pool, off its event loop.
     def run(_context: JobContext, /, **args: Any) -> None:
+        if isinstance(task, Outside):
+            task.run(database, outbound, args)
+            return
         with database.transaction() as session:
             task(session, args)
 

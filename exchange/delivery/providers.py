@@ -6,9 +6,7 @@ to gateways alone.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from app.kernel import history, ledger
 from app.kernel.actor import Actor
 from app.kernel.clock import now
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
+from app.kernel.outbound import EVERYWHERE, Outbound
 from app.kernel.text import Text
 from app.kernel.wire import Wire
 from catalog.resources.models import Resource
@@ -122,44 +121,11 @@ Registration = Annotated[HttpRegistration | TableRegistration, Field(discriminat
 _PRIVATE = Text(
     "本平台不允许私有网络和本机地址", "addresses in private networks and on this machine are not allowed here"
 )
-_NOBODY = Text("该地址不可能是提供方的数据源", "no provider's data can be at this address")
-_RULE = Text("主机名或标准写法的 IP 地址", "a host name, or an IP address as it is usually written")
-_METADATA_NAMES = {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA = {
-    ipaddress.ip_address(a) for a in ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254")
-}
 
 
 def _address_faults(field: str, host: str, *, private: bool) -> list[Fault]:
-    """Judge a host as it is written; what a name resolves to is the gateway's to see.
-
-    Link-local, metadata, multicast and unspecified addresses are refused everywhere.
-    """
-    name = host.lower().rstrip(".")
-    try:
-        address = _as_routed(ipaddress.ip_address(name))
-    except ValueError:
-        # Resolvers also read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses, and URLs may hide one in %31.
-        numeric = re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*", name)
-        if numeric or name in _METADATA_NAMES or not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
-            return [Fault(field, _NOBODY, _RULE)]
-        local = name == "localhost" or name.endswith(".localhost")
-        return [Fault(field, _PRIVATE)] if local and not private else []
-    if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return [Fault(field, _NOBODY, _RULE)]
-    return [] if private or address.is_global else [Fault(field, _PRIVATE)]
-
-
-def _as_routed(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 one carries (mapped, 6to4, NAT64), else itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(address.packed[-4:])
-    return address.ipv4_mapped or address.sixtofour or address
+    """Judge a host as it is written; what a name resolves to is the gateway's to see."""
+    return Outbound(EVERYWHERE if private else ()).host_faults(field, host)
 
 
 def find_own_resource(session: Session, resource_id: UUID, /, *, by: Actor) -> Resource:
