@@ -22,13 +22,6 @@ from app.kernel.text import Text
 SYSTEM_PARTIES: frozenset[Party] = frozenset({"system"})
 
 
-class SameHand(NotPermitted):
-    """经办与审核不得为同一人: who wrote a step is not who approves it."""
-
-    slug = "same-hand"
-    title = Text("经办人与审核人不得为同一人", "Who drafted it may not approve it")
-
-
 class ConflictOfInterest(NotPermitted):
     """回避: a mediator whose agency is a party does not act for the authority."""
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 import app.identity.api
 import app.identity.ledger_api  # noqa: F401
+from app.identity.cases import Asked
 from app.identity.permissions import REGISTRY, check, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
@@ -33,7 +34,6 @@ from app.kernel.law import cite
 from app.kernel.text import DEFAULT_LOCALE, Locale, Text, negotiate_locale
 from app.kernel.wire import Label
 from exchange.terms import METHOD_NAMES
-from exchange.wire import Asked
 
 LANGUAGE_COOKIE = "zhengtong-language"
 LANGUAGE_KEPT_S = 365 * 24 * 3600

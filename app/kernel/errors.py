@@ -91,6 +91,13 @@ class NotPermitted(Problem):
     title = Text("无权进行此操作", "Not permitted")
 
 
+class SameHand(NotPermitted):
+    """经办与审核不得为同一人: who wrote a step does not approve it, who decided does not decide on the appeal."""
+
+    slug = "same-hand"
+    title = Text("经办人与审核人不得为同一人", "Who took the first step may not take this one")
+
+
 class NotFound(Problem):
     """Not there, or not the actor's to know: one answer for both."""
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from app.kernel.db import Identified
 from app.kernel.errors import Fault, Invalid, VersionMissing
 from app.kernel.text import Storable, Text
 
 PAGE_LIMIT = 100
 
 T = TypeVar("T")
+Row = TypeVar("Row", bound=Identified)
+Out = TypeVar("Out", bound=BaseModel)
 NOT_A_CURSOR = Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))
 
 
@@ -54,6 +57,29 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="每页条数 / ro
 Cursor = Annotated[
     str | None, Query(max_length=500, description="上一页返回的 next / `next` of the page before")
 ]
+
+
+class Paging(Wire):
+    """How a list is asked for: the filters of a list derive from it."""
+
+    limit: Limit = 20
+    cursor: Cursor = None
+
+    @property
+    def before(self) -> UUID | None:
+        """The last id of the page before."""
+        return id_in_cursor(self.cursor) if self.cursor else None
+
+    @property
+    def fetch(self) -> int:
+        """One row more than is shown tells whether there is a next page."""
+        return self.limit + 1
+
+
+def page(rows: Sequence[Row], limit: int, shown: Callable[[Sequence[Row]], list[Out]]) -> Page[Out]:
+    """The page of what was fetched with `Paging.fetch`."""
+    following = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
+    return Page(items=shown(rows[:limit]), next=following)
 
 
 def encode_cursor(*parts: Any) -> str:

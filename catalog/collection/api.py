@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from app.identity.cases import Asked, EventOut, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
@@ -18,7 +19,6 @@ from catalog.collection.record import CheckRecord, PlanRecord
 from catalog.collection.states import FINDING, GROUNDS, PLAN
 from catalog.collection.wire import (
     Acceptance,
-    Asked,
     Because,
     CheckedItem,
     CheckOut,
@@ -32,16 +32,13 @@ from catalog.collection.wire import (
     NoticeOut,
     PlanOut,
     PlanSummary,
-    events_out,
     finding_out,
     finding_summaries,
     ground_out,
-    guarded,
     notice_out,
     plan_out,
     plan_summaries,
 )
-from catalog.resources.api import EventOut
 
 router = APIRouter(prefix="/api/v1", tags=["collection"], route_class=CreatingRoute)
 

@@ -21,12 +21,12 @@ from app.kernel.actor import Actor
 from app.kernel.calendar import legal_date
 from app.kernel.clock import new_id, now
 from app.kernel.db import advisory_lock
-from app.kernel.errors import Fault, Invalid, NotFound, WrongMoment
+from app.kernel.errors import Fault, Invalid, NotFound, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.text import Text
 from catalog.collection import notices, service
 from catalog.collection.models import Finding, Notice, Plan
-from catalog.collection.service import SameHand, parties_of, visible_to
+from catalog.collection.service import parties_of, visible_to
 from catalog.collection.share_request import Askable, ShareRequestBody, fill_in, wanted_of
 from catalog.collection.states import (
     AGENCYS_TURN,

@@ -21,10 +21,9 @@ from app.kernel.actor import Actor, ActorKind, system_actor
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import now
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, SameHand
 from app.kernel.jobs import Task
 from app.kernel.machine import Party
-from app.kernel.text import Text
 from catalog.collection import checking
 from catalog.collection.matching import PlanCheck
 from catalog.collection.models import Finding, Plan
@@ -47,13 +46,6 @@ CHECK = system_actor("check")
 CLOCK = system_actor("clock")
 _SYSTEM: frozenset[Party] = frozenset({"system"})
 _CLOCK: frozenset[Party] = frozenset({"clock"})
-
-
-class SameHand(NotPermitted):
-    """经办与审核不得为同一人: who wrote a plan does not file it, who decided does not decide the appeal."""
-
-    slug = "same-hand"
-    title = Text("经办人与审核人不得为同一人", "Who took the first step may not take this one")
 
 
 def draft_plan(session: Session, *, record: PlanRecord, by: Actor) -> Plan:

@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, Response
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, deadlines_out
 from app.identity.models import Agency
-from app.identity.permissions import permitted
-from app.kernel import deadlines, history
-from app.kernel.actor import Actor
-from app.kernel.db import DbSession
-from app.kernel.machine import Machine
-from app.kernel.wire import Cursor, Label, Limit, LongText, Wire, id_in_cursor, set_version
+from app.kernel.wire import Label, LongText, Paging, Wire, set_version
 from catalog.collection import findings, service
 from catalog.collection.knowledge import Band
 from catalog.collection.models import Finding, Notice, Plan
 from catalog.collection.record import Candidate, CoverageRecord, PlannedItemRecord, PlanRecord
 from catalog.collection.share_request import ShareRequestBody
 from catalog.collection.states import FINDING, GROUNDS, PLAN, STRUCK
-from catalog.resources.api import AgencyRef, EventOut
 
 FLAGGING: tuple[Band, ...] = ("reuse_expected", "review")  # bands that make a finding
 
 E_co = TypeVar("E_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[E_co]):
-    """An entity that the asking actor may know of and whose operation it may call."""
-
-    session: Session
-    case: E_co
-    by: Actor
-    response: Response
-
-
-class Find(Protocol[E_co]):
-    def __call__(self, session: Session, case_id: UUID, /, *, by: Actor) -> E_co: ...
-
-
-def guarded(operation: str, find: Find[E_co]) -> Any:
-    """Dependency of a route on `/{id}`: the operation's door, then `find`, which knows who may know. What is not
-    there and what is not the actor's give the same answer."""
-
-    def load(
-        id: UUID, session: DbSession, response: Response, actor: Actor = permitted(operation)
-    ) -> Asked[E_co]:
-        return Asked(session, find(session, id, by=actor), actor, response)
-
-    return Depends(load, scope="function")
-
-
-class Paging(Wire):
-    """How a list is asked for."""
-
-    limit: Limit = 20
-    cursor: Cursor = None
-
-    @property
-    def before(self) -> UUID | None:
-        """The last id of the page before."""
-        return id_in_cursor(self.cursor) if self.cursor else None
 
 
 class ChosenPlans(Paging):
@@ -113,16 +68,6 @@ class GroundOut(Wire):
     code: str
     label: Label
     legal_basis: str
-
-
-class DeadlineOut(Wire):
-    """A running clock. Provisional where it leans on a year whose calendar is not published."""
-
-    duty: str
-    legal_basis: str | None
-    due_on: date
-    due_at: datetime
-    provisional: bool
 
 
 class PlanSummary(Wire):
@@ -252,16 +197,7 @@ def ground_out(code: str) -> GroundOut:
 def agencies_out(session: Session, agency_ids: Iterable[UUID]) -> dict[UUID, AgencyRef]:
     """The agencies by id."""
     rows = session.scalars(select(Agency).where(Agency.id.in_(set(agency_ids))))
-    return {row.id: AgencyRef.of(row) for row in rows}
-
-
-def events_out(session: Session, machine: Machine, subject_id: UUID) -> list[EventOut]:
-    """The history of a plan or a finding, oldest first."""
-    told = EventOut.model_fields.keys() - {"act_name"}
-    return [
-        EventOut(act_name=Label.of(machine.acts[event.act]), **{name: getattr(event, name) for name in told})
-        for event in history.events_of(session, machine.kind, subject_id)
-    ]
+    return {row.id: AgencyRef.of_agency(row) for row in rows}
 
 
 def plan_summaries(session: Session, plans: list[Plan]) -> list[PlanSummary]:
@@ -344,9 +280,7 @@ def finding_out(asked: Asked[tuple[Finding, Plan]]) -> FindingOut:
         accepted_until=finding.accepted_until,
         appeal=finding.appeal,
         overdue=finding.overdue,
-        deadlines=[
-            DeadlineOut.model_validate(row) for row in deadlines.running(session, FINDING.kind, finding.id)
-        ],
+        deadlines=deadlines_out(session, FINDING.kind, finding.id),
         notice_id=noticed.get(finding.id),
         share_request=findings.share_request_for(session, finding, plan),
         created_at=finding.created_at,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy import Select, any_, literal, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import selectinload
 
-from app.identity.models import Agency
+from app.identity.cases import AgencyRef, Asked, EventOut, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
-from app.kernel import history
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotPermitted
@@ -26,9 +24,10 @@ from app.kernel.wire import (
     Label,
     Limit,
     Page,
+    Paging,
     Wire,
     encode_cursor,
-    id_in_cursor,
+    page,
     read_cursor,
     set_version,
 )  # fmt: skip
@@ -52,19 +51,7 @@ permit(
 )
 permit("resource.events", scope=Scope.CATALOG)
 
-T = TypeVar("T")
-REVIEW_OVERDUE = Text("审核逾期", "review overdue")  # the clock's note, no act of the table
-
-
-class AgencyRef(Wire):
-    """The providing agency (提供方) by id and name."""
-
-    id: UUID
-    name: Label
-
-    @classmethod
-    def of(cls, agency: Agency) -> AgencyRef:
-        return cls(id=agency.id, name=Label(zh=agency.name, en=agency.name_en or agency.name))
+NOTES = {"review_overdue": Text("审核逾期", "review overdue")}  # the clock's note, no act of the table
 
 
 class ResourceSummary(Wire):
@@ -87,7 +74,7 @@ class ResourceSummary(Wire):
 def summary_of(resource: Resource) -> dict[str, Any]:
     """The members of a ResourceSummary."""
     plain = {name: getattr(resource, name) for name in ResourceSummary.model_fields if name != "agency"}
-    return {**plain, "agency": AgencyRef.of(resource.agency)}
+    return {**plain, "agency": AgencyRef.of_agency(resource.agency)}
 
 
 class ResourceOut(Wire):
@@ -124,25 +111,7 @@ class VersionOut(Wire):
     record: ResourceRecord
 
 
-class EventOut(Wire):
-    """One thing that happened to the resource."""
-
-    id: UUID
-    at: datetime
-    act: str
-    act_name: Label
-    state_from: str | None
-    state_to: str | None
-    version: int | None
-    party: str | None
-    actor_name: str
-    agency_id: UUID | None
-    reason: str | None
-    legal_basis: str | None
-    data: dict[str, Any]
-
-
-class Chosen(Wire):
+class Chosen(Paging):
     """Filters of the list; each narrows it."""
 
     agency: UUID | None = None
@@ -153,30 +122,10 @@ class Chosen(Wire):
     theme: Theme | None = None
     base_library: BaseLibrary | None = None
     update_cycle: UpdateCycle | None = None
-    limit: Limit = 20
-    cursor: Cursor = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A resource that the asking actor may know of and whose operation it may call."""
-
-    session: Session
-    resource: Resource
-    by: Actor
-    response: Response
-
-
-def asked_for(act: str) -> Any:
-    """Dependency of a route on `/{resource_id}`: the operation's door, then the resource, if the actor may know
-    of it. One that is not there and one that is not the actor's give the same answer."""
-
-    def load(
-        resource_id: UUID, session: DbSession, response: Response, actor: Actor = permitted(f"resource.{act}")
-    ) -> Asked:
-        return Asked(session, service.find(session, resource_id, actor), actor, response)
-
-    return Depends(load, scope="function")
+def _asked(act: str) -> Any:
+    return guarded(f"resource.{act}", service.find)
 
 
 @router.get("", operation_id="resource.list")
@@ -188,11 +137,10 @@ def list_resources(
     """Resources the reader may see, newest first."""
     query = _narrowed(select(Resource).options(selectinload(Resource.agency)), chosen)
     query = query.where(service.visible_to(actor))
-    if chosen.cursor:
-        query = query.where(Resource.id < id_in_cursor(chosen.cursor))
-    rows = list(session.scalars(query.order_by(Resource.id.desc()).limit(chosen.limit + 1)))
-    shown = [ResourceSummary(**summary_of(row)) for row in rows[: chosen.limit]]
-    return Page(items=shown, next=encode_cursor(shown[-1].id) if len(rows) > chosen.limit else None)
+    if chosen.before:
+        query = query.where(Resource.id < chosen.before)
+    rows = list(session.scalars(query.order_by(Resource.id.desc()).limit(chosen.fetch)))
+    return page(rows, chosen.limit, lambda shown: [ResourceSummary(**summary_of(row)) for row in shown])
 
 
 def _narrowed(query: Select[Resource], chosen: Chosen) -> Select[Resource]:
@@ -220,27 +168,27 @@ def create_resource(
     if actor.agency_id is None:
         raise NotPermitted()
     created = service.create_draft(session, agency_id=actor.agency_id, record=body.record, by=actor)
-    return represent(Asked(session, service.find(session, created.id, actor), actor, response))
+    return represent(Asked(session, service.find(session, created.id, by=actor), actor, response))
 
 
-@router.get("/{resource_id}", operation_id="resource.read")
-def read_resource(asked: Annotated[Asked, asked_for("read")]) -> ResourceOut:
+@router.get("/{id}", operation_id="resource.read")
+def read_resource(asked: Annotated[Asked[Resource], _asked("read")]) -> ResourceOut:
     """One resource with its record."""
     return represent(asked)
 
 
-@router.get("/{resource_id}/items", operation_id="resource.items")
-def list_items(asked: Annotated[Asked, asked_for("items")]) -> list[ItemRecord]:
+@router.get("/{id}/items", operation_id="resource.items")
+def list_items(asked: Annotated[Asked[Resource], _asked("items")]) -> list[ItemRecord]:
     """The information items of the record in force, in order."""
-    return list(ResourceRecord.model_validate(asked.resource.record).items)
+    return list(ResourceRecord.model_validate(asked.case.record).items)
 
 
-@router.get("/{resource_id}/versions", operation_id="resource.versions")
+@router.get("/{id}/versions", operation_id="resource.versions")
 def list_versions(
-    asked: Annotated[Asked, asked_for("versions")], limit: Limit = 20, cursor: Cursor = None
+    asked: Annotated[Asked[Resource], _asked("versions")], limit: Limit = 20, cursor: Cursor = None
 ) -> Page[VersionOut]:
     """What was published, newest first; these never change."""
-    query = select(ResourceVersion).where(ResourceVersion.resource_id == asked.resource.id)
+    query = select(ResourceVersion).where(ResourceVersion.resource_id == asked.case.id)
     if cursor:
         query = query.where(ResourceVersion.number < read_cursor(cursor, int))
     rows = list(asked.session.scalars(query.order_by(ResourceVersion.number.desc()).limit(limit + 1)))
@@ -256,98 +204,92 @@ def list_versions(
     return Page(items=shown, next=encode_cursor(shown[-1].number) if len(rows) > limit else None)
 
 
-@router.get("/{resource_id}/events", operation_id="resource.events")
-def list_events(asked: Annotated[Asked, asked_for("events")]) -> list[EventOut]:
+@router.get("/{id}/events", operation_id="resource.events")
+def list_events(asked: Annotated[Asked[Resource], _asked("events")]) -> list[EventOut]:
     """The resource's history, oldest first; for its agency and its authority."""
-    if not service.parties_of(asked.session, asked.by, asked.resource):
+    if not service.parties_of(asked.session, asked.by, asked.case):
         raise NotPermitted(Text("由提供方和主管部门查阅。", "For the provider and its authority."))
-    return [
-        EventOut(
-            act_name=Label.of(RESOURCE.acts.get(event.act, REVIEW_OVERDUE)),
-            **{name: getattr(event, name) for name in EventOut.model_fields if name != "act_name"},
-        )
-        for event in history.events_of(asked.session, service.KIND, asked.resource.id)
-    ]
+    return events_out(asked.session, RESOURCE, asked.case.id, notes=NOTES)
 
 
-@router.put("/{resource_id}", operation_id="resource.edit")
+@router.put("/{id}", operation_id="resource.edit")
 def edit_resource(
-    asked: Annotated[Asked, asked_for("edit")], body: NewResource, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("edit")], body: NewResource, version: ExpectedVersion
 ) -> ResourceOut:
     """Replace the record of a draft or of one that was returned."""
-    service.edit_draft(
-        asked.session, asked.resource, record=body.record, expected_version=version, by=asked.by
-    )
+    service.edit_draft(asked.session, asked.case, record=body.record, expected_version=version, by=asked.by)
     return represent(asked)
 
 
-@router.post("/{resource_id}/file", operation_id="resource.file")
+@router.post("/{id}/file", operation_id="resource.file")
 def file_resource(
-    asked: Annotated[Asked, asked_for("file")], body: FilingStatement, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("file")], body: FilingStatement, version: ExpectedVersion
 ) -> ResourceOut:
     """报送: file the record with the authority."""
-    service.file(asked.session, asked.resource, statement=body, expected_version=version, by=asked.by)
+    service.file(asked.session, asked.case, statement=body, expected_version=version, by=asked.by)
     return represent(asked)
 
 
-@router.post("/{resource_id}/publish", operation_id="resource.publish")
-def publish_resource(asked: Annotated[Asked, asked_for("publish")], version: ExpectedVersion) -> ResourceOut:
+@router.post("/{id}/publish", operation_id="resource.publish")
+def publish_resource(
+    asked: Annotated[Asked[Resource], _asked("publish")], version: ExpectedVersion
+) -> ResourceOut:
     """审核发布: publish what was filed."""
-    service.publish(asked.session, asked.resource, expected_version=version, by=asked.by)
+    service.publish(asked.session, asked.case, expected_version=version, by=asked.by)
     return represent(asked)
 
 
-@router.post("/{resource_id}/return", operation_id="resource.return")
+@router.post("/{id}/return", operation_id="resource.return")
 def return_resource(
-    asked: Annotated[Asked, asked_for("return")], body: Defects, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("return")], body: Defects, version: ExpectedVersion
 ) -> ResourceOut:
     """退回: send it back with every defect at once."""
     service.return_with_defects(
-        asked.session, asked.resource, defects=body.defects, expected_version=version, by=asked.by
+        asked.session, asked.case, defects=body.defects, expected_version=version, by=asked.by
     )
     return represent(asked)
 
 
-@router.post("/{resource_id}/suspend", operation_id="resource.suspend")
+@router.post("/{id}/suspend", operation_id="resource.suspend")
 def suspend_resource(
-    asked: Annotated[Asked, asked_for("suspend")], body: Reason, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("suspend")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """暂停: take a published resource out of use for a time."""
     return _take_out(asked, "suspend", body, version)
 
 
-@router.post("/{resource_id}/resume", operation_id="resource.resume")
+@router.post("/{id}/resume", operation_id="resource.resume")
 def resume_resource(
-    asked: Annotated[Asked, asked_for("resume")], body: Reason, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("resume")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """恢复发布: put a suspended resource back."""
     return _take_out(asked, "resume", body, version)
 
 
-@router.post("/{resource_id}/withdraw", operation_id="resource.withdraw")
+@router.post("/{id}/withdraw", operation_id="resource.withdraw")
 def withdraw_resource(
-    asked: Annotated[Asked, asked_for("withdraw")], body: Reason, version: ExpectedVersion
+    asked: Annotated[Asked[Resource], _asked("withdraw")], body: Reason, version: ExpectedVersion
 ) -> ResourceOut:
     """撤销: take a resource out of the catalog for good."""
     return _take_out(asked, "withdraw", body, version)
 
 
-def _take_out(asked: Asked, act: str, body: Reason, version: int) -> ResourceOut:
+def _take_out(asked: Asked[Resource], act: str, body: Reason, version: int) -> ResourceOut:
     service.take_out(
-        asked.session, asked.resource, act, reason=body.reason, expected_version=version, by=asked.by
+        asked.session, asked.case, act, reason=body.reason, expected_version=version, by=asked.by
     )
     return represent(asked)
 
 
-def represent(asked: Asked) -> ResourceOut:
+def represent(asked: Asked[Resource]) -> ResourceOut:
     """The resource as it is told to who asks, its version in ETag."""
-    resource = asked.resource
+    resource = asked.case
     set_version(asked.response, resource.version)
     parties = service.parties_of(asked.session, asked.by, resource)
     return ResourceOut(
         id=resource.id,
         code=resource.code,
-        agency=AgencyRef.of(resource.agency),
+        agency=AgencyRef.of_agency(resource.agency),
         jurisdiction_id=resource.jurisdiction_id,
         state=resource.state,
         state_name=Label.of(STATES[resource.state]),

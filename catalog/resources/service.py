@@ -207,7 +207,7 @@ def reviewed_jurisdictions(by: Actor) -> Select[UUID]:
     return select(place.id).where(literal(by.jurisdiction_id, Uuid) == any_(place.path), ~has_nearer)
 
 
-def find(session: Session, resource_id: UUID, by: Actor) -> Resource:
+def find(session: Session, resource_id: UUID, *, by: Actor) -> Resource:
     """The resource, with its agency, if `by` may know of it. Errors: NotFound."""
     query = select(Resource).options(selectinload(Resource.agency))
     resource = session.scalar(query.where(Resource.id == resource_id, visible_to(by)))

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.orm import Session
 
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotAcceptable
-from app.kernel.wire import ExpectedVersion, Label, Page, Wire, set_version
+from app.kernel.wire import ExpectedVersion, Label, Page, Paging, Wire, page, set_version
 from exchange.agreements import document, odrl, service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
@@ -23,21 +24,7 @@ from exchange.agreements.versions import versions_of
 from exchange.negotiations import consents
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms, diff
-from exchange.wire import (
-    AgencyRef,
-    Asked,
-    ChangeOut,
-    ConsentOut,
-    DeadlineOut,
-    EventOut,
-    OptionalReason,
-    Paging,
-    Reason,
-    deadlines_out,
-    events_out,
-    guarded,
-    page,
-)
+from exchange.wire import ChangeOut, ConsentOut, OptionalReason, Reason
 
 router = APIRouter(prefix="/api/v1/agreements", tags=["agreements"])
 

@@ -11,30 +11,28 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, LongText, Page, ShortText, Wire, set_version
+from app.kernel.wire import (
+    ExpectedVersion,
+    Label,
+    LongText,
+    Page,
+    Paging,
+    ShortText,
+    Wire,
+    page,
+    set_version,
+)
 from exchange.agreements.service import find_agreement
 from exchange.corrections import service
 from exchange.corrections.models import Correction
 from exchange.corrections.states import CORRECTION
 from exchange.parties import names_of, parties_of
-from exchange.wire import (
-    AgencyRef,
-    Asked,
-    DeadlineOut,
-    EventOut,
-    OptionalReason,
-    Paging,
-    Reason,
-    Waiting,
-    deadlines_out,
-    events_out,
-    guarded,
-    page,
-)
+from exchange.wire import OptionalReason, Reason, Waiting
 
 router = APIRouter(prefix="/api/v1/corrections", tags=["corrections"], route_class=CreatingRoute)
 

@@ -11,12 +11,13 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
+from app.identity.cases import AgencyRef, Asked, guarded
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Fault, Invalid, MalformedBody, Unavailable
 from app.kernel.text import Text
-from app.kernel.wire import Page, ShortText, Wire
+from app.kernel.wire import Page, Paging, ShortText, Wire, page
 from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import find_agreement
@@ -25,7 +26,6 @@ from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
 from exchange.delivery.protocol import Acknowledgement, ReceiptBatch, Result
 from exchange.parties import names_of
 from exchange.terms import Code, Quota
-from exchange.wire import AgencyRef, Asked, Paging, guarded, page
 
 router = APIRouter(prefix="/api/v1", tags=["delivery"])
 

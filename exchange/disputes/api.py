@@ -10,11 +10,22 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, LongText, Page, ShortText, Wire, set_version
+from app.kernel.wire import (
+    ExpectedVersion,
+    Label,
+    LongText,
+    Page,
+    Paging,
+    ShortText,
+    Wire,
+    page,
+    set_version,
+)
 from exchange.agreements.service import live_agreement_of
 from exchange.disputes import service
 from exchange.disputes.models import Dispute, Ruling, Statement
@@ -24,22 +35,7 @@ from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.negotiations.service import find_negotiation
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms
-from exchange.wire import (
-    AgencyRef,
-    Asked,
-    DeadlineOut,
-    EventOut,
-    OptionalReason,
-    Paging,
-    Reason,
-    ToTerms,
-    VersionOut,
-    Waiting,
-    deadlines_out,
-    events_out,
-    guarded,
-    page,
-)
+from exchange.wire import OptionalReason, Reason, ToTerms, VersionOut, Waiting
 
 router = APIRouter(prefix="/api/v1", tags=["disputes"], route_class=CreatingRoute)
 

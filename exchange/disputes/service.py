@@ -18,7 +18,7 @@ from app.kernel import deadlines, history
 from app.kernel.actor import Actor, system_actor
 from app.kernel.clock import new_id, now
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound, WrongMoment
+from app.kernel.errors import Fault, Invalid, NotFound, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
 from app.kernel.text import Text
@@ -46,7 +46,6 @@ from exchange.negotiations.service import hand_over_to_dispute, reopen_negotiati
 from exchange.parties import (
     SYSTEM_PARTIES,
     ConflictOfInterest,
-    SameHand,
     deciding_authority,
     jurisdiction_of,
     parties_of,

@@ -11,34 +11,29 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
-from app.kernel.wire import ExpectedVersion, Label, LongText, Page, ShortText, Wire, set_version
+from app.kernel.wire import (
+    ExpectedVersion,
+    Label,
+    LongText,
+    Page,
+    Paging,
+    ShortText,
+    Wire,
+    page,
+    set_version,
+)
 from exchange.agreements.service import live_agreement_of
 from exchange.negotiations import consents, service
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms, diff
-from exchange.wire import (
-    AgencyRef,
-    Asked,
-    ChangeOut,
-    DeadlineOut,
-    EventOut,
-    OptionalReason,
-    Paging,
-    Reason,
-    ToTerms,
-    VersionOut,
-    Waiting,
-    deadlines_out,
-    events_out,
-    guarded,
-    page,
-)
+from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut, Waiting
 
 router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"])
 

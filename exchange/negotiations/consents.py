@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
-from app.kernel.errors import Conflict
+from app.kernel.errors import Conflict, SameHand
 from app.kernel.text import Text
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
-from exchange.parties import SameHand, parties_of
+from exchange.parties import parties_of
 from exchange.terms import Terms, terms_hash
 
 Side = Literal["requester", "provider"]

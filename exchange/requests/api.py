@@ -10,18 +10,18 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
+from app.identity.cases import AgencyRef, Asked, EventOut, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, Page, ShortText, Wire, set_version
+from app.kernel.wire import ExpectedVersion, Label, Page, Paging, ShortText, Wire, page, set_version
 from exchange.negotiations.models import Negotiation
 from exchange.parties import names_of
 from exchange.requests import service
 from exchange.requests.models import ShareRequest
 from exchange.requests.states import REQUEST
 from exchange.terms import Terms
-from exchange.wire import AgencyRef, Asked, EventOut, Paging, events_out, guarded, page
 
 router = APIRouter(prefix="/api/v1/requests", tags=["requests"], route_class=CreatingRoute)
 

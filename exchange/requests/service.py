@@ -10,13 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.kernel import history
 from app.kernel.actor import Actor, ActorKind
-from app.kernel.errors import NotFound, NotPermitted
+from app.kernel.errors import NotFound, NotPermitted, SameHand
 from app.kernel.machine import Party
 from exchange import holdings
 from exchange.agreements.versions import amendable, require_fit
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.service import open_negotiation
-from exchange.parties import SameHand
 from exchange.requests.models import ShareRequest
 from exchange.requests.states import REQUEST
 from exchange.terms import Terms, terms_hash

@@ -412,5 +412,5 @@ def test_imported_events_are_what_single_ones_would_be(source: Source, session: 
     )
     entry = session.get_one(ledger.LedgerEntry, event.id)
     assert entry.content_hash == ledger.content_hash(event.content())
-    assert service.find(session, event.subject_id, OPERATOR).updated_at <= now()
+    assert service.find(session, event.subject_id, by=OPERATOR).updated_at <= now()
     assert session.scalars(select(Resource).where(service.visible_to(ANONYMOUS))).all() == []

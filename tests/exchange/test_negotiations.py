@@ -232,7 +232,7 @@ class TestUnconditional:
         items = [{**ITEMS[0], "sensitive": True}, *ITEMS[1:]]
         resource = world.publish(sharing="unconditional", items=items)
         case = world.filed(resource)
-        row = resources.find(world.session, resource, world.town.actor("civil", APPROVER))
+        row = resources.find(world.session, resource, by=world.town.actor("civil", APPROVER))
         by = world.town.actor("city_authority", Role.CATALOG_ADMINISTRATOR)
         resources.take_out(world.session, row, "suspend", reason="核实", expected_version=row.version, by=by)
         assert world.sweep_at(datetime.fromisoformat("2026-09-21T00:00:00+08:00")) == 1

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from app.console.forms import Act, Form, Sent, perform, validated
 from app.console.view import Seen, View, acting_on, looking, looking_at, permit_page
+from app.identity.cases import Asked
 from app.identity.permissions import permit
 from app.kernel.errors import Problem
 from app.kernel.text import Text
@@ -90,13 +91,9 @@ def resource_page(seen: Annotated[Seen[Resource], looking_at("console.resource",
     return _resource(seen)
 
 
-def _asked(seen: Seen[Resource]) -> resources.Asked:
-    return resources.Asked(seen.view.session, seen.case, seen.view.actor, Response())
-
-
 def _resource(seen: Seen[Resource], problem: Problem | None = None, entered: Form | None = None) -> Response:
     view, row = seen.view, seen.case
-    asked = _asked(seen)
+    asked = seen.asked
     told = resources.represent(asked)
     party = bool(service.parties_of(view.session, view.actor, row)) and view.may("resource.events")
     return view.page(
@@ -109,7 +106,7 @@ def _resource(seen: Seen[Resource], problem: Problem | None = None, entered: For
     )  # fmt: skip
 
 
-def _return(asked: resources.Asked, body: service.Defect, version: int) -> object:
+def _return(asked: Asked[Resource], body: service.Defect, version: int) -> object:
     """The page sends one defect; a list of them is for the review desk."""
     return resources.return_resource(asked, service.Defects(defects=(body,)), version)
 
@@ -130,7 +127,7 @@ def act_on_resource(
 ) -> Response:
     """File, publish, return or take out."""
     try:
-        perform(ACTS, _asked(seen), form)
+        perform(ACTS, seen.asked, form)
     except Problem as problem:
         return _resource(seen, problem, form)
     return seen.view.to(f"/catalog/{seen.case.id}?done={form.act}")

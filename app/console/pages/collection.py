@@ -19,7 +19,6 @@ from catalog.collection.record import MEANS
 from catalog.collection.states import FINDING, GROUNDS, PLAN
 from catalog.collection.wire import (
     Acceptance,
-    Asked,
     Because,
     ChosenPlans,
     FindingOut,
@@ -71,12 +70,9 @@ def _plan(
     finding: Finding | None = None,
 ) -> Response:
     """The plan's page; `finding` is the one whose form was sent."""
-    asked = Asked(view.session, case, view.actor, Response())
+    asked = view.asked(case)
     told = plan_out(asked)
-    found = [
-        finding_out(Asked(view.session, (row, case), view.actor, Response()))
-        for row in findings.findings_of(view.session, case)
-    ]
+    found = [finding_out(view.asked((row, case))) for row in findings.findings_of(view.session, case)]
     entered = form or Form()
     return view.page(
         "plans/one.html", status=problem.status if problem else 200, here=f"/plans/{case.id}",
@@ -98,7 +94,7 @@ def _clocks(view: View, finding: FindingOut) -> object:
 def act_on_plan(seen: Annotated[Seen[Plan], acting_on("plan", service.find_plan)], form: Sent) -> Response:
     """File it for the check, begin or end collecting."""
     try:
-        perform(PLAN_ACTS, Asked(seen.view.session, seen.case, seen.view.actor, Response()), form)
+        perform(PLAN_ACTS, seen.asked, form)
     except Problem as problem:
         return _plan(seen.view, seen.case, problem, form)
     return seen.view.to(f"/plans/{seen.case.id}?done={form.act}")
@@ -111,7 +107,7 @@ def act_on_finding(
     """Answer or decide a finding."""
     finding, plan = seen.case
     try:
-        perform(FINDING_ACTS, Asked(seen.view.session, seen.case, seen.view.actor, Response()), form)
+        perform(FINDING_ACTS, seen.asked, form)
     except Problem as problem:
         return _plan(seen.view, plan, problem, form, finding)
     return seen.view.to(f"/plans/{plan.id}?done={form.act}#finding-{finding.id}")

@@ -121,7 +121,8 @@ def _is_id(value: str) -> bool:
 def _picked(view: View, resource_ids: Sequence[UUID]) -> dict[UUID, ResourceRecord]:
     """The records of resources that the reader may know of. Errors: NotFound."""
     found = [
-        resources.find(view.session, resource_id, view.actor) for resource_id in dict.fromkeys(resource_ids)
+        resources.find(view.session, resource_id, by=view.actor)
+        for resource_id in dict.fromkeys(resource_ids)
     ]
     return {row.id: ResourceRecord.model_validate(row.record) for row in found}
 
