@@ -5,26 +5,20 @@ Owns arguments and printing. Each command calls the function that the service it
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app import cli_ledger
 from app.kernel.errors import Problem
 from app.kernel.postgres_files import DatabaseNotUsable
 from app.settings import DEFAULT_PORT, Settings, data_folder
-
-if TYPE_CHECKING:
-    from app.kernel.db import Database
+from app.terminal import LOCALE, Data, Json, err, finish, opened, out, pick
 
 cli = typer.Typer(
     add_completion=False,
@@ -32,46 +26,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="政通 Zhengtong: 政务数据共享交换",
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Data = Annotated[Path | None, typer.Option("--data", help="数据目录 data folder (ZHENGTONG_DATA, ./var)")]
-Json = Annotated[bool, typer.Option("--json", help="以 JSON 输出 print JSON")]
-LOCALE = "en" if os.environ.get("LANG", "").lower().startswith("en") else "zh-CN"
-
-
-@contextmanager
-def opened(data: Path | None, *, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
-    """Settings and database of a data folder, brought to this release; works beside a running service."""
-    from app.kernel.db import Database
-    from app.serve import open_database
-    from app.settings import settings_from_environment
-
-    folder = data_folder(data)
-    with open_database(folder) as url:
-        if migrated:
-            from app.migrate import migrate
-
-            migrate(url)
-        database = Database(url, pool_size=4)
-        try:
-            yield settings_from_environment(folder, url), database
-        finally:
-            database.close()
-
-
-def finish(result: Mapping[str, Any], lines: list[str], *, as_json: bool, ok: bool = True) -> NoReturn:
-    """Print the result and leave with 0, or with 1 where something was refused or found."""
-    if as_json:
-        out.print_json(json.dumps(result, ensure_ascii=False, default=str))
-    else:
-        for line in lines:
-            out.print(line, markup=False)
-    raise typer.Exit(0 if ok else 1)
-
-
-def pick(chinese: str, english: str) -> str:
-    return english if LOCALE == "en" else chinese
 
 
 @cli.command()
@@ -281,51 +235,6 @@ def audit_duplicates(
     finish({"findings": findings}, lines, as_json=as_json, ok=not findings)
 
 
-@cli.command("verify-ledger")
-def verify_ledger(
-    data: Data = None,
-    write: Annotated[Path | None, typer.Option(help="写出可离线核验的导出文件 write an export")] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="核验导出文件，不用数据库 verify an export"),
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="已知的账本公钥，配合 --file the log's known key")] = None,
-    as_json: Json = False,
-) -> None:
-    """核验账本：树、签名、每一决定与回执。Verify tree, signatures, and every decision and receipt."""
-    if (write and file) or (key and not file):
-        raise typer.BadParameter("--write | --file [--key]")
-    told: dict[str, Any] = {}
-    if file:
-        from app.operate import verify_export
-
-        size, differences, told = verify_export(file, key)
-    else:
-        from app.operate import export_ledger, verify
-        from app.settings import keys_of
-
-        with opened(data) as (settings, database):
-            keys = keys_of(settings)
-            if write:
-                size = export_ledger(database, keys, write)
-                lines = [pick(f"已写出 {size} 条：{write}", f"{size} entries written: {write}")]
-                finish({"entries": size, "file": str(write)}, lines, as_json=as_json)
-            size, differences = verify(database, keys)
-    lines = [
-        pick(
-            f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}",
-            f"{size} entries verified; {'all hold' if not differences else 'differences:'}",
-        ),
-        *(
-            f"{d.kind} {'?' if d.position is None else d.position}: {d.message.in_(LOCALE)}"
-            for d in differences
-        ),
-        *(f"{name}: {value}" for name, value in told.items()),
-    ]
-    rows = [{"kind": d.kind, "position": d.position, "message": d.message.in_(LOCALE)} for d in differences]
-    finish({"entries": size, "differences": rows, **told}, lines, as_json=as_json, ok=not differences)
-
-
 @cli.command()
 def bootstrap(
     data: Data = None,
@@ -432,6 +341,11 @@ def openapi() -> None:
     from app.generate import openapi_document
 
     sys.stdout.write(openapi_document())
+
+
+cli.command("verify-ledger")(cli_ledger.verify_ledger)
+cli.command("verify-proof")(cli_ledger.verify_proof)
+cli.command("witness")(cli_ledger.witness)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from app.identity.api import router as identity_router
 from app.identity.ledger_api import router as ledger_router
 from app.identity.permissions import REGISTRY, operations_of
 from app.identity.tokens import TokenIssuer
+from app.identity.witnesses_api import router as witnesses_router
 from app.kernel import http
 from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
@@ -56,6 +57,7 @@ ROUTERS = (
     health,
     identity_router,
     ledger_router,
+    witnesses_router,
     resources_router,
     imports_router,
     search_router,

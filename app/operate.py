@@ -5,7 +5,6 @@ Owns no rule: each function opens a transaction as the operator and calls what t
 
 from __future__ import annotations
 
-import base64
 import os
 import platform
 import time
@@ -24,8 +23,9 @@ from app.identity import agencies, sessions
 from app.identity.models import Agency, Client, Jurisdiction, Person
 from app.kernel import history, ledger, verification
 from app.kernel.actor import Actor, ActorKind, Role, system_actor
+from app.kernel.checkpoint import VerifierKey
 from app.kernel.db import Database, lift_statement_timeout
-from app.kernel.errors import Conflict, Invalid
+from app.kernel.errors import Conflict
 from app.kernel.keys import ServiceKeys
 from app.kernel.text import Text
 from app.kernel.verification import Difference
@@ -165,9 +165,7 @@ def verify(database: Database, keys: ServiceKeys) -> tuple[int, list[Difference]
     """Number what is pending, then check the whole ledger; returns entries and differences."""
     _number_pending(database, keys)
     with database.transaction() as session:
-        return verification.verify(
-            session, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
-        )
+        return verification.verify(session, key=keys.ledger.verifier_key, contents=_attested(session))
 
 
 def export_ledger(database: Database, keys: ServiceKeys, file: Path) -> int:
@@ -177,22 +175,16 @@ def export_ledger(database: Database, keys: ServiceKeys, file: Path) -> int:
         # One moment for contents and leaves, while others go on writing.
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         return verification.export(
-            session, file, origin=keys.ledger.origin, public_key=keys.ledger.public_key, contents=_attested(session)
+            session, file, key=keys.ledger.verifier_key, contents=_attested(session)
         )  # fmt: skip
 
 
-def verify_export(file: Path, key: str | None) -> tuple[int, list[Difference], dict[str, str]]:
-    """Check an export with the key that is known (base64), or the file's own; tells which. Errors: Invalid."""
-    known = None
-    if key is not None:
-        try:
-            known = base64.b64decode(key, validate=True)
-        except ValueError:
-            known = b""
-        if len(known) != 32:
-            raise Invalid(Text("公钥不是 Base64 写的 32 字节。", "The key is not 32 bytes in base64."))
-    size, differences, origin, used = verification.verify_file(file, public_key=known)
-    return size, differences, {"origin": origin, "public_key": base64.b64encode(used).decode()}
+def verify_export(
+    file: Path, key: VerifierKey | None, witnesses: Sequence[VerifierKey] | None
+) -> tuple[int, list[Difference], dict[str, Any]]:
+    """Check an export with the keys that are known, or the file's own; tells which. Errors: Invalid."""
+    size, differences, log, cosigners = verification.verify_file(file, key=key, witnesses=witnesses)
+    return size, differences, {"log": str(log), "witnesses": [str(one) for one in cosigners]}
 
 
 def _number_pending(database: Database, keys: ServiceKeys) -> None:

@@ -13,6 +13,7 @@ MODEL_MODULES = (
     "app.kernel.history",
     "app.kernel.deadlines",
     "app.kernel.ledger",
+    "app.kernel.cosigning",
     "app.kernel.idempotency",
     "app.identity.models",
     "catalog.resources.models",
@@ -26,6 +27,7 @@ MODEL_MODULES = (
     "exchange.delivery.models",
 )
 MACHINE_MODULES = (
+    "app.identity.witnesses",
     "catalog.resources.states",
     "catalog.collection.states",
     "exchange.requests.states",

@@ -91,7 +91,7 @@ def _number_all(database: Database, signer: Signer) -> None:
 def _verify(database: Database, signer: Signer, contents: Sequence[Content]) -> None:
     with database.transaction() as session:
         size, differences = verification.verify(
-            session, origin=signer.origin, public_key=signer.public_key,
+            session, key=signer.verifier_key,
             contents=((entry[0], entry[3]) for entry in contents),
         )  # fmt: skip
     assert (size, differences) == (len(contents), [])

@@ -14,16 +14,17 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.routing import APIRoute
 from joserfc.jwk import OKPKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.identity import sessions
+from app.identity import sessions, witnesses
 from app.kernel import clock, ledger
 from app.kernel.actor import Role, Scope
-from app.kernel.checkpoint import Signer
+from app.kernel.checkpoint import Cosigner, Signer
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.ledger import LedgerEntry
@@ -384,6 +385,23 @@ class Estate:
         self._add("ledger.entries", "-", Call(("000.p/1",)))
         self._add("ledger.consistency", "-", Call(query={"old": 1, "new": 1}))
         self._add("ledger.proof", "-", Call((entry,)))
+        cosigner, other = (Cosigner(name, Ed25519PrivateKey.generate()) for name in ("watcher", "another"))
+        watcher = witnesses.register(
+            session, verifier_key=str(cosigner.verifier_key), agency_id=None,
+            by=self.world.town.actor("city_authority", Role.SECURITY_ADMINISTRATOR),
+        )  # fmt: skip
+        head = ledger.latest_checkpoint(session)
+        assert head is not None
+        self._add("ledger.witnesses", "-", Call())
+        self._add(
+            "ledger.cosign", "-", Call(body={"note": head.note + cosigner.cosign(head.note, 1_800_000_000)})
+        )
+        self._add("ledger_witness.register", "-", Call(body={"verifier_key": str(other.verifier_key)}))
+        self._add(
+            "ledger_witness.retire",
+            "registered",
+            Call((watcher.id,), {"reason": "密钥停用"}, watcher.version),
+        )
 
 
 def address(operation: str, names: tuple[Any, ...] = ()) -> tuple[str, str]:

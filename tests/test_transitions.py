@@ -1,6 +1,6 @@
 """No state moves in a way that the hand-written tables do not hold, not even when the services are bypassed.
 
-The tables of the exchange and of collection stand in their own tests, that of resources here.
+The tables of the exchange and of collection stand in their own tests, those of resources and witnesses here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from app.identity.witnesses import WITNESS
 from app.kernel.actor import Role
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
-from app.kernel.machine import may
+from app.kernel.machine import Machine, may
 from app.tables import machines
 from catalog.resources.states import RESOURCE
 from tests.catalog.test_collection_states import FINDING_TABLE, PLAN_TABLE
@@ -43,10 +44,24 @@ suspended  resume            O.a,A.k  published
 suspended  withdraw          O.a,A.k  withdrawn
 suspended  import_change     IMPORTER suspended
 """
+WITNESS_TABLE = """
+new         register  A.s  registered
+registered  retire    A.s  retired
+"""
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
-TABLES |= {"resource": RESOURCE_TABLE, "plan": PLAN_TABLE, "finding": FINDING_TABLE}
+TABLES |= {
+    "resource": RESOURCE_TABLE,
+    "ledger_witness": WITNESS_TABLE,
+    "plan": PLAN_TABLE,
+    "finding": FINDING_TABLE,
+}
 PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer"}
-ROLES = {"c": Role.CLERK, "a": Role.APPROVER, "k": Role.CATALOG_ADMINISTRATOR}
+ROLES = {
+    "c": Role.CLERK,
+    "a": Role.APPROVER,
+    "k": Role.CATALOG_ADMINISTRATOR,
+    "s": Role.SECURITY_ADMINISTRATOR,
+}
 
 Move = tuple[str | None, str]
 
@@ -60,13 +75,14 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
     assert {machine.kind for machine in machines()} == set(TABLES)
 
 
-def test_resources_by_state_act_party_and_role() -> None:
+@pytest.mark.parametrize("machine", [RESOURCE, WITNESS], ids=lambda machine: machine.kind)
+def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:
     expected = {
-        (None if source == "new" else source, act): (by, to) for source, act, by, to in rows_of("resource")
+        (None if source == "new" else source, act): (by, to) for source, act, by, to in rows_of(machine.kind)
     }
     everyone = [*product([*PARTIES.values(), "stranger"], [*Role, None])]
-    for state, act in product([None, *RESOURCE.states], RESOURCE.acts):
-        row = RESOURCE.find(state, act)
+    for state, act in product([None, *machine.states], machine.acts):
+        row = machine.find(state, act)
         by, target = expected.get((state, act), ("", None))
         assert (row.target if row else None) == target, f"{state} --{act}-->"
         named = [who.partition(".") for who in by.split(",") if who]
@@ -75,9 +91,9 @@ def test_resources_by_state_act_party_and_role() -> None:
             wanted = (party, role) in allowed or (party, None) in allowed
             got = row is not None and may(row, frozenset({party}), frozenset({role} if role else ()))
             assert got == wanted, f"{state} --{act}--> by {party} {role}"
-    assert {act for _, act in expected} == set(RESOURCE.acts)
-    assert RESOURCE.final_states() == {"withdrawn"}
-    assert all(row.basis for row in RESOURCE.rows)
+    assert {act for _, act in expected} == set(machine.acts)
+    assert machine.final_states() == set(machine.states) - {state for state, _ in expected}
+    assert all(row.basis for row in machine.rows)
 
 
 @pytest.fixture(scope="module")

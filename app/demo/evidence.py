@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from app.demo.stage import Answer, Stage, StepFailed, get
 from app.kernel import merkle
-from app.kernel.checkpoint import read_note
+from app.kernel.checkpoint import LOG, VerifierKey, read_note
 from app.kernel.text import Text
 from exchange.terms import Terms, terms_hash
 
@@ -29,12 +29,12 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
     stage.chapter("五、存证：决定和调用都在账本里", "5. The ledger: every decision and every call is there")
     key = stage.step(
         Text("取账本公钥（实际使用时应从别处取得）", "The log's key (in practice known from elsewhere)"),
-        get("/ledger/key"), by=None, why=WHY, show=("origin", "public_key"),
+        get("/ledger/key"), by=None, why=WHY, show=("verifier_key",),
     )  # fmt: skip
-    origin, public_key = key.text("origin"), base64.b64decode(key.text("public_key"))
+    log = VerifierKey.read(key.text("verifier_key"), LOG)
 
     def signed_head(answer: Answer) -> Text:
-        size, root = read_note(str(answer.body), origin, public_key)
+        size, root = read_note(str(answer.body), log)
         return _verified(
             f"{size} 条，根 {root.hex()[:16]}…，签名有效",
             f"{size} entries, root {root.hex()[:16]}…, signature holds",
@@ -64,7 +64,7 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
             Text("取“{what}”的包含证明并核验", "The inclusion proof of {what}, verified").with_(what=what),
             get(f"/api/v1/ledger/entries/{entry}/proof"), by=None, why=WHY,
             show=("kind", "subject_id", "at", "content_sha256", "position"), until=lambda a: a.status == 200,
-            remark=partial(_check_proof, entry_id=entry, origin=origin, public_key=public_key),
+            remark=partial(_check_proof, entry_id=entry, log=log),
         )  # fmt: skip
 
 
@@ -75,9 +75,9 @@ def _check_terms(answer: Answer) -> Text:
     return _verified("条款与双方同意的散列值一致", "the terms are those that both consented to")
 
 
-def _check_proof(answer: Answer, entry_id: str, origin: str, public_key: bytes) -> Text:
+def _check_proof(answer: Answer, entry_id: str, log: VerifierKey) -> Text:
     """Signature of the checkpoint, path from the leaf to its root, and that the leaf is about this entry."""
-    size, root = read_note(answer.text("checkpoint"), origin, public_key)
+    size, root = read_note(answer.text("checkpoint"), log)
     leaf = answer.text("leaf")
     path_members = answer.at("path")
     assert isinstance(path_members, list)

@@ -12,12 +12,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.identity.permissions import permit, permitted
-from app.kernel import ledger, merkle, tiles
+from app.kernel import cosigning, ledger, merkle, tiles
 from app.kernel.checkpoint import Signer
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
+from app.kernel.ledger import LedgerCheckpoint
 from app.kernel.wire import Wire
 
 router = APIRouter(tags=["ledger"])
@@ -30,6 +32,9 @@ FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 BRIEFLY = {"Cache-Control": "public, max-age=1"}
 OCTETS = "application/octet-stream"
 TreeSize = Annotated[int, Query(ge=1, lt=1 << 63)]
+Witnesses = Annotated[
+    int, Query(ge=0, le=100, description="至少几个见证方联署 / cosigned by at least so many")
+]
 TileNumber = Annotated[
     str,
     Path(max_length=40, description="三位一组的序号，如 x001/x234/067.p/5 / index in groups of three digits"),
@@ -71,12 +76,20 @@ class ConsistencyOut(Wire):
 @router.get(
     "/ledger/checkpoint", operation_id="ledger.checkpoint", dependencies=[permitted("ledger.checkpoint")]
 )
-def checkpoint(session: DbSession) -> Response:
-    """The newest signed tree head (C2SP tlog-checkpoint)."""
-    latest = ledger.latest_checkpoint(session)
-    if latest is None:
+def checkpoint(session: DbSession, witnesses: Witnesses = 0) -> Response:
+    """The newest signed tree head (C2SP tlog-checkpoint) with the cosignatures it has (C2SP tlog-cosignature);
+    `witnesses`: the newest one that at least so many cosigned."""
+    note = cosigning.note_of(session, _checkpoint(session, witnesses))
+    return Response(note, media_type="text/plain; charset=utf-8", headers=BRIEFLY)
+
+
+def _checkpoint(session: Session, witnesses: int) -> LedgerCheckpoint:
+    found = (
+        cosigning.cosigned_checkpoint(session, witnesses) if witnesses else ledger.latest_checkpoint(session)
+    )
+    if found is None:
         raise NotFound()
-    return Response(latest.note, media_type="text/plain; charset=utf-8", headers=BRIEFLY)
+    return found
 
 
 @router.get("/ledger/key", operation_id="ledger.key", dependencies=[permitted("ledger.key")])
@@ -84,7 +97,7 @@ def key(request: Request) -> LedgerKey:
     """The log's name and public key."""
     signer: Signer = request.app.state.keys.ledger
     return LedgerKey(origin=signer.origin, public_key=_base64(signer.public_key),
-                     verifier_key=signer.verifier_key)  # fmt: skip
+                     verifier_key=str(signer.verifier_key))  # fmt: skip
 
 
 @router.get(
@@ -130,13 +143,14 @@ def _addressed(number: str) -> tuple[int, int]:
     operation_id="ledger.proof",
     dependencies=[permitted("ledger.proof")],
 )
-def proof(entry_id: UUID, session: DbSession) -> ProofOut:
-    """The inclusion proof of one entry; its id is that of the event or receipt it attests."""
-    found = ledger.prove(session, entry_id)
+def proof(entry_id: UUID, session: DbSession, witnesses: Witnesses = 0) -> ProofOut:
+    """The inclusion proof of one entry; its id is that of the event or receipt it attests. `witnesses`: against a
+    checkpoint that at least so many cosigned; not found while the entry is newer than that."""
+    found = ledger.prove(session, entry_id, _checkpoint(session, witnesses))
     return ProofOut(
         entry_id=found.entry.id, at=found.entry.at, kind=found.entry.kind, subject_id=found.entry.subject_id,
         content_sha256=found.entry.content_hash.hex(), leaf=found.entry.leaf().decode(), position=found.position,
-        path=[_base64(node) for node in found.path], checkpoint=found.checkpoint.note,
+        path=[_base64(node) for node in found.path], checkpoint=cosigning.note_of(session, found.checkpoint),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import OKPKey
 
-from app.kernel.checkpoint import Signer
+from app.kernel.checkpoint import Cosigner, Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ def load_keys(folder: Path, origin: str) -> ServiceKeys:
         seal=Fernet(_once(folder / "seal.key", Fernet.generate_key)),
         mask=_once(folder / "mask.key", lambda: os.urandom(32)),
     )
+
+
+def load_cosigner(path: Path, name: str) -> Cosigner:
+    """The witness `name` with the Ed25519 key in `path`; made where missing."""
+    return Cosigner(name, Ed25519PrivateKey.from_private_bytes(_once(path, lambda: os.urandom(32))))
 
 
 def load_private_jwk(path: Path) -> OKPKey:

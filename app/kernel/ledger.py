@@ -233,12 +233,13 @@ def leaves(session: Session, start: int, count: int) -> list[bytes]:
     return found
 
 
-def prove(session: Session, entry_id: UUID) -> Proof:
-    """The inclusion proof of an entry against the newest checkpoint. Errors: NotFound (also while pending)."""
+def prove(session: Session, entry_id: UUID, checkpoint: LedgerCheckpoint | None = None) -> Proof:
+    """The inclusion proof of an entry against `checkpoint`, by default the newest one.
+    Errors: NotFound (also while the entry is pending, or newer than the checkpoint)."""
     entry = session.get(LedgerEntry, entry_id)
     position = session.scalar(select(LedgerLeaf.position).where(LedgerLeaf.entry_id == entry_id))
-    checkpoint = latest_checkpoint(session)
-    if entry is None or position is None or checkpoint is None:
+    checkpoint = checkpoint or latest_checkpoint(session)
+    if entry is None or position is None or checkpoint is None or position >= checkpoint.size:
         raise NotFound()
     return Proof(
         entry, position, merkle.inclusion_proof(position, checkpoint.size, TileReader(session)), checkpoint

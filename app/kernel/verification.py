@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,14 +18,14 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.kernel import ledger, merkle
-from app.kernel.checkpoint import read_note
+from app.kernel import cosigning, ledger, merkle
+from app.kernel.checkpoint import COSIGNATURE, LOG, VerifierKey, read_cosignature, read_note
 from app.kernel.db import lift_statement_timeout
 from app.kernel.errors import Fault, Invalid
 from app.kernel.ledger import LedgerCheckpoint, LedgerEntry, LedgerLeaf, LedgerPending, LedgerTile
 from app.kernel.text import Text
 
-FORMAT = "zhengtong-ledger/1"
+FORMAT = "zhengtong-ledger/2"
 BATCH = 2_000
 WIDTH = merkle.TILE_WIDTH
 
@@ -34,7 +34,7 @@ Contents = Iterable[tuple[UUID, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was attested. `kind`: leaf, entry, tile, checkpoint, tree or decision;
+    """One thing that is not as it was attested. `kind`: leaf, entry, tile, checkpoint, cosignature, tree or decision;
     `position`: the entry's number, of a tile the first entry under it, of a checkpoint its size."""
 
     kind: str
@@ -52,6 +52,7 @@ class Head:
     size: int
     root: bytes
     note: str
+    cosignatures: list[str] = field(default_factory=list)  # lines, as they stand on the note
 
 
 @dataclass(slots=True)
@@ -59,10 +60,10 @@ class Log:
     """What is walked: leaves by position (None where the entry is missing), checkpoints by size, and, where
     there are any, stored tiles."""
 
-    origin: str
-    public_key: bytes
+    key: VerifierKey
     leaves: Generator[tuple[int, bytes | None]]
     heads: list[Head]
+    witnesses: list[VerifierKey] = field(default_factory=list)
     tile: Callable[[int, int], bytes] | None = None
 
 
@@ -138,10 +139,11 @@ class _Walk:
         """Compare one checkpoint; returns the size up to which all is as it was signed."""
         root = self._root()
         try:
-            size, signed = read_note(head.note, self.log.origin, self.log.public_key)
+            size, signed = read_note(head.note, self.log.key)
         except ValueError:
             self._tell("checkpoint", head.size, "签名不成立", "its signature does not hold")
             return good
+        self._check_cosignatures(head)
         if (size, signed) != (head.size, head.root) or not _is_canonical(head.note):
             self._tell("checkpoint", size, "与所签内容不符", "it is not what was signed")
         elif signed == root:
@@ -149,6 +151,18 @@ class _Walk:
         elif self.diverged is None and head.size == self.size:
             self.diverged = (good, head.size)
         return good
+
+    def _check_cosignatures(self, head: Head) -> None:
+        """Each line must be one witness's, hold, and be written in its one form."""
+        body = head.note.partition("\n\n")[0]
+        for line in head.cosignatures:
+            note = f"{body}\n\n{line}"
+            try:
+                seen = [at for key in self.log.witnesses if (at := read_cosignature(note, key)) is not None]
+            except ValueError:
+                seen = []
+            if len(seen) != 1 or not _is_canonical(note):
+                self._tell("cosignature", head.size, "联署不成立", "a cosignature does not hold")
 
     def _end(self, head: Head | None, heads: Iterator[Head]) -> None:
         for level, row in enumerate(self.rows):
@@ -208,33 +222,33 @@ def _is_canonical(note: str) -> bool:
     return note == f"{body}\n\n{start} {signature}\n" and lines.count("\n") == 1
 
 
-def verify(
-    session: Session, *, origin: str, public_key: bytes, contents: Contents
-) -> tuple[int, list[Difference]]:
-    """Check the whole log: every leaf against its entry, the tree against tiles and checkpoints, signatures,
-    and every row of `contents` (entry id, content) against its entry. Returns the number of entries and what
+def verify(session: Session, *, key: VerifierKey, contents: Contents) -> tuple[int, list[Difference]]:
+    """Check the whole log: every leaf against its entry, the tree against tiles and checkpoints, signatures
+    and cosignatures, and every row of `contents` (entry id, content) against its entry. Returns the number of entries and what
     differs, first first; what can only follow from a difference already told is left out.
     """
-    walk = _Walk(_stored(session, origin, public_key))
+    walk = _Walk(_stored(session, key))
     if walk.run():
         walk.differences += _strays(session, walk)
         walk.differences += _check_contents(session, walk.size, contents)
     return walk.size, walk.differences
 
 
-def _stored(session: Session, origin: str, public_key: bytes) -> Log:
+def _stored(session: Session, key: VerifierKey) -> Log:
     lift_statement_timeout(session)
 
     def tile(level: int, index: int) -> bytes:
         query = select(LedgerTile.hashes).where(LedgerTile.level == level, LedgerTile.index == index)
         return session.scalar(query) or b""
 
-    return Log(origin, public_key, _leaves(session), _heads(session), tile)
+    return Log(key, _leaves(session), _heads(session), cosigning.witness_keys(session), tile)
 
 
 def _heads(session: Session) -> list[Head]:
     columns = select(LedgerCheckpoint.size, LedgerCheckpoint.root, LedgerCheckpoint.note)
-    return [Head(*row) for row in session.execute(columns.order_by(LedgerCheckpoint.size))]
+    lines = cosigning.cosignatures(session)
+    ordered = session.execute(columns.order_by(LedgerCheckpoint.size))
+    return [Head(size, root, note, lines.get(size, [])) for size, root, note in ordered]
 
 
 def _leaves(session: Session) -> Generator[tuple[int, bytes | None]]:
@@ -307,9 +321,9 @@ def _attested(session: Session, ids: list[UUID]) -> dict[UUID, tuple[int | None,
     return {entry_id: (position, attested) for entry_id, position, attested in session.execute(query)}
 
 
-def export(session: Session, file: Path, *, origin: str, public_key: bytes, contents: Contents) -> int:
+def export(session: Session, file: Path, *, key: VerifierKey, contents: Contents) -> int:
     """Write the log to `file` so that `verify_file` needs nothing else: one JSON value a line, first who signs and
-    the checkpoints, then each leaf with the hash of its decision as it is now. Returns the number of entries."""
+    cosigns and the checkpoints, then each leaf with the hash of its decision as it is now. Returns the number of entries."""
     lift_statement_timeout(session)
     size = ledger.tree_size(session)
     hashes: list[str | None] = [None] * size
@@ -319,10 +333,10 @@ def export(session: Session, file: Path, *, origin: str, public_key: bytes, cont
             position, _ = known.get(entry_id, (None, b""))
             if position is not None and position < size:
                 hashes[position] = ledger.content_hash(content).hex()
-    heads = [[head.size, head.root.hex(), head.note] for head in _heads(session)]
-    key = base64.b64encode(public_key).decode()
+    heads = [[head.size, head.root.hex(), head.note, head.cosignatures] for head in _heads(session)]
+    witnesses = [str(witness) for witness in cosigning.witness_keys(session)]
     with file.open("w", encoding="utf-8") as out:
-        header = {"format": FORMAT, "origin": origin, "public_key": key, "checkpoints": heads}
+        header = {"format": FORMAT, "log": str(key), "witnesses": witnesses, "checkpoints": heads}
         print(json.dumps(header, ensure_ascii=False), file=out)
         for (_, leaf), content_hash in zip(_leaves(session), hashes, strict=True):
             told = None if leaf is None else leaf.decode()
@@ -330,9 +344,11 @@ def export(session: Session, file: Path, *, origin: str, public_key: bytes, cont
     return size
 
 
-def verify_file(file: Path, *, public_key: bytes | None = None) -> tuple[int, list[Difference], str, bytes]:
-    """Check an export without a database; returns also the log's name and the key it was checked with, the file's
-    own where none is given: whoever cannot compare that with the real one has proved nothing. Errors: Invalid."""
+def verify_file(
+    file: Path, *, key: VerifierKey | None = None, witnesses: Sequence[VerifierKey] | None = None
+) -> tuple[int, list[Difference], VerifierKey, list[VerifierKey]]:
+    """Check an export without a database; returns also the keys it was checked with, the file's own where none are
+    given: whoever cannot compare them with the real ones has proved nothing. Errors: Invalid."""
     differing: list[Difference] = []
 
     def leaves(lines: Iterable[str]) -> Generator[tuple[int, bytes | None]]:
@@ -351,11 +367,15 @@ def verify_file(file: Path, *, public_key: bytes | None = None) -> tuple[int, li
             header = json.loads(next(lines))
             if header["format"] != FORMAT:
                 raise ValueError(header["format"])
-            key = public_key or base64.b64decode(header["public_key"], validate=True)
-            heads = [Head(size, bytes.fromhex(root), note) for size, root, note in header["checkpoints"]]
-            walk = _Walk(Log(header["origin"], key, leaves(lines), heads))
+            key = key or VerifierKey.read(header["log"], LOG)
+            if witnesses is None:
+                witnesses = [VerifierKey.read(line, COSIGNATURE) for line in header["witnesses"]]
+            heads = [
+                Head(n, bytes.fromhex(root), note, signed) for n, root, note, signed in header["checkpoints"]
+            ]
+            walk = _Walk(Log(key, leaves(lines), heads, list(witnesses)))
             walk.run()
     except (ValueError, KeyError, TypeError, StopIteration):
         told = Text("不是账本导出文件", "not an export of a ledger")
         raise Invalid(told, faults=[Fault(str(file), told)]) from None
-    return walk.size, walk.differences + differing, header["origin"], key
+    return walk.size, walk.differences + differing, key, list(witnesses)

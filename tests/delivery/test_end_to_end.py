@@ -227,9 +227,7 @@ def ledger_differences(database: Database, keys: ServiceKeys) -> list[str]:
             pass
         signer = keys.ledger
         contents = chain(history.ledgered_contents(session), receipts.ledgered_contents(session))
-        size, differences = verification.verify(
-            session, origin=signer.origin, public_key=signer.public_key, contents=contents
-        )
+        size, differences = verification.verify(session, key=signer.verifier_key, contents=contents)
         assert size > 0
         return [str(difference) for difference in differences]
 

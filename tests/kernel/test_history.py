@@ -32,8 +32,7 @@ def attest(session: Session, count: int) -> list[Event]:
 def verify(session: Session, signer: Signer) -> tuple[int, list[str]]:
     size, differences = verification.verify(
         session,
-        origin=signer.origin,
-        public_key=signer.public_key,
+        key=signer.verifier_key,
         contents=history.ledgered_contents(session),
     )
     return size, [str(difference) for difference in differences]
@@ -73,7 +72,7 @@ def test_the_ledger_proves_what_was_decided_and_shows_what_was_altered(
         for event in (events[0], events[255], events[299], more[-1]):
             proof = ledger.prove(session, event.id)
             assert proof.entry.content_hash == ledger.content_hash(event.content())
-            size, root = read_note(proof.checkpoint.note, signer.origin, signer.public_key)
+            size, root = read_note(proof.checkpoint.note, signer.verifier_key)
             leaf = merkle.leaf_hash(proof.entry.leaf())
             assert size == 305
             assert merkle.verify_inclusion(leaf, proof.position, size, proof.path, root)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.kernel import history, verification
-from app.kernel.checkpoint import Signer
+from app.kernel.checkpoint import Signer, VerifierKey
 from app.kernel.errors import Invalid
 from app.kernel.keys import ServiceKeys
 from app.kernel.verification import Difference
@@ -51,7 +51,7 @@ KINDS = {
 def verify(session: Session, signer: Signer) -> tuple[int, list[Difference]]:
     contents = chain(history.ledgered_contents(session), receipts.ledgered_contents(session))
     session.expire_all()
-    return verification.verify(session, origin=signer.origin, public_key=signer.public_key, contents=contents)
+    return verification.verify(session, key=signer.verifier_key, contents=contents)
 
 
 @pytest.fixture
@@ -149,13 +149,11 @@ def test_an_export_is_verified_without_a_database_and_shows_what_was_altered(
     events = attest(session, keys.ledger, BATCHES)
     signer, file = keys.ledger, tmp_path / "ledger.jsonl"
     contents = history.ledgered_contents(session)
-    written = verification.export(
-        session, file, origin=signer.origin, public_key=signer.public_key, contents=contents
-    )
+    written = verification.export(session, file, key=signer.verifier_key, contents=contents)
     assert written == SIZE
-    assert verification.verify_file(file) == (SIZE, [], signer.origin, signer.public_key)
+    assert verification.verify_file(file) == (SIZE, [], signer.verifier_key, [])
     assert str(events[0].data) not in file.read_text(encoding="utf-8")
-    size, differences, _, _ = verification.verify_file(file, public_key=bytes(32))
+    size, differences, _, _ = verification.verify_file(file, key=VerifierKey(signer.origin, bytes(32)))
     assert (size, {difference.kind for difference in differences}) == (SIZE, {"checkpoint"})
 
     luck = random.Random(8)

@@ -77,7 +77,7 @@ def test_tiles_hold_the_tree_that_the_checkpoint_signs(log: TestClient, keys: Se
     answer = log.get("/ledger/checkpoint")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert "max-age=1" in answer.headers["cache-control"]
-    size, root = read_note(answer.text, keys.ledger.origin, keys.ledger.public_key)
+    size, root = read_note(answer.text, keys.ledger.verifier_key)
     assert size == SIZE
     leaves = hashes(log, "0/000") + hashes(log, "0/001") + hashes(log, f"0/002.p/{PARTIAL}")
     assert len(leaves) == SIZE

@@ -88,7 +88,7 @@ def _id(entry: str) -> UUID:
 
 def _holds(note: str, signer: Signer) -> bool:
     try:
-        read_note(note, signer.origin, signer.public_key)
+        read_note(note, signer.verifier_key)
     except ValueError:
         return False
     return True
