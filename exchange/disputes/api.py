@@ -30,9 +30,9 @@ from exchange.agreements.service import live_agreement_of
 from exchange.disputes import service
 from exchange.disputes.models import Dispute, Ruling, Statement
 from exchange.disputes.states import CAUSES, DISPUTE, OUTCOMES
+from exchange.negotiations.case import find_negotiation
 from exchange.negotiations.consents import consents_to
 from exchange.negotiations.models import Negotiation, TermsVersion
-from exchange.negotiations.service import find_negotiation
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms
 from exchange.wire import OptionalReason, Reason, ToTerms, VersionOut, Waiting

@@ -28,7 +28,7 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.negotiations import consents, service
+from exchange.negotiations import case, consents, reply_time, service
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS
 from exchange.parties import names_of, parties_of
@@ -154,7 +154,7 @@ class Versions(Wire):
 
 
 def _asked(act: str) -> Any:
-    return guarded(f"negotiation.{act}", service.find_negotiation)
+    return guarded(f"negotiation.{act}", case.find_negotiation)
 
 
 @router.get("", operation_id="negotiation.list")
@@ -164,7 +164,7 @@ def list_negotiations(
     chosen: Annotated[Chosen, Query()],
 ) -> Page[NegotiationSummary]:
     """Negotiations of one's own agency, or under one's authority, newest first."""
-    rows = service.list_negotiations(
+    rows = case.list_negotiations(
         session, by=actor, waiting=chosen.waiting, state=chosen.state, request_id=chosen.request,
         before=chosen.before, limit=chosen.fetch,
     )  # fmt: skip
@@ -226,7 +226,7 @@ def ask_material(
     asked: Annotated[Asked[Negotiation], _asked("ask_material")], body: Reason, version: ExpectedVersion
 ) -> NegotiationOut:
     """补正通知: say once what is missing."""
-    service.ask_material(asked.session, asked.case, notice=body.reason, by=asked.by, version=version)
+    reply_time.ask_material(asked.session, asked.case, notice=body.reason, by=asked.by, version=version)
     return represent(asked)
 
 
@@ -235,7 +235,7 @@ def supply_material(
     asked: Annotated[Asked[Negotiation], _asked("supply_material")], body: Reason, version: ExpectedVersion
 ) -> NegotiationOut:
     """补正: supply what was missing."""
-    service.supply_material(asked.session, asked.case, material=body.reason, by=asked.by, version=version)
+    reply_time.supply_material(asked.session, asked.case, material=body.reason, by=asked.by, version=version)
     return represent(asked)
 
 
@@ -244,7 +244,7 @@ def ask_extension(
     asked: Annotated[Asked[Negotiation], _asked("ask_extension")], body: Extension, version: ExpectedVersion
 ) -> NegotiationOut:
     """申请延期: ask the authority for more time to reply."""
-    service.ask_extension(
+    reply_time.ask_extension(
         asked.session,
         asked.case,
         working_days=body.working_days,
@@ -260,7 +260,7 @@ def extend(
     asked: Annotated[Asked[Negotiation], _asked("extend")], body: OptionalReason, version: ExpectedVersion
 ) -> NegotiationOut:
     """同意延期: the authority consents."""
-    service.answer_extension(
+    reply_time.answer_extension(
         asked.session, asked.case, consent=True, reason=body.reason, by=asked.by, version=version
     )
     return represent(asked)
@@ -271,7 +271,7 @@ def refuse_extension(
     asked: Annotated[Asked[Negotiation], _asked("refuse_extension")], body: Reason, version: ExpectedVersion
 ) -> NegotiationOut:
     """不同意延期: the authority does not consent."""
-    service.answer_extension(
+    reply_time.answer_extension(
         asked.session, asked.case, consent=False, reason=body.reason, by=asked.by, version=version
     )
     return represent(asked)
@@ -282,7 +282,7 @@ def transfer(
     asked: Annotated[Asked[Negotiation], _asked("transfer")], body: Transfer, version: ExpectedVersion
 ) -> dict[str, UUID]:
     """转送: hand the request to the agency that holds the data; from then on the case is its."""
-    service.transfer(
+    reply_time.transfer(
         asked.session,
         asked.case,
         to_agency_id=body.to_agency_id,
@@ -373,32 +373,32 @@ def _versions(asked: Asked[Negotiation]) -> list[VersionOut]:
 
 def represent(asked: Asked[Negotiation]) -> NegotiationOut:
     """The negotiation as it is told to the asking actor, its version in ETag."""
-    case = asked.case
-    set_version(asked.response, case.version)
-    names = names_of(asked.session, {case.requester_id, case.provider_id, case.authority_id})
+    row = asked.case
+    set_version(asked.response, row.version)
+    names = names_of(asked.session, {row.requester_id, row.provider_id, row.authority_id})
     versions = {version.id: version for version in _versions(asked)}
-    assert case.current_terms_id is not None
-    reason, ground = case.termination_reason, case.refusal_ground
-    agreement = live_agreement_of(asked.session, case.id)
+    assert row.current_terms_id is not None
+    reason, ground = row.termination_reason, row.refusal_ground
+    agreement = live_agreement_of(asked.session, row.id)
     return NegotiationOut(
-        id=case.id,
-        request_id=case.request_id,
-        follows_id=case.follows_id,
-        amends_id=case.amends_id,
-        requester=AgencyRef.of(case.requester_id, names),
-        provider=AgencyRef.of(case.provider_id, names),
-        authority=AgencyRef.of(case.authority_id, names),
-        state=case.state,
-        state_name=Label.of(NEGOTIATION.states[case.state]),
-        version=case.version,
-        sharing=case.sharing,
-        terms=versions[case.current_terms_id],
-        draft=versions.get(case.draft_terms_id) if case.draft_terms_id else None,
-        narrower=versions.get(case.narrower_terms_id) if case.narrower_terms_id else None,
-        rounds=case.rounds,
-        waiting_for_material=case.waiting_for_material,
-        extension_asked=case.extension_asked,
-        overdue=case.overdue,
+        id=row.id,
+        request_id=row.request_id,
+        follows_id=row.follows_id,
+        amends_id=row.amends_id,
+        requester=AgencyRef.of(row.requester_id, names),
+        provider=AgencyRef.of(row.provider_id, names),
+        authority=AgencyRef.of(row.authority_id, names),
+        state=row.state,
+        state_name=Label.of(NEGOTIATION.states[row.state]),
+        version=row.version,
+        sharing=row.sharing,
+        terms=versions[row.current_terms_id],
+        draft=versions.get(row.draft_terms_id) if row.draft_terms_id else None,
+        narrower=versions.get(row.narrower_terms_id) if row.narrower_terms_id else None,
+        rounds=row.rounds,
+        waiting_for_material=row.waiting_for_material,
+        extension_asked=row.extension_asked,
+        overdue=row.overdue,
         termination_reason=reason,
         termination_reason_name=Label.of(TERMINATION_REASONS[reason]) if reason else None,
         refusal=Refusal(
@@ -406,11 +406,11 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
         )
         if ground
         else None,
-        disputed=case.disputed,
-        directions=case.directions,
-        deadlines=deadlines_out(asked.session, NEGOTIATION.kind, case.id),
+        disputed=row.disputed,
+        directions=row.directions,
+        deadlines=deadlines_out(asked.session, NEGOTIATION.kind, row.id),
         agreement_id=agreement.id if agreement else None,
-        created_at=case.created_at,
-        updated_at=case.updated_at,
-        allowed=service.allowed_acts(asked.session, case, by=asked.by),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        allowed=case.allowed_acts(asked.session, row, by=asked.by),
     )

@@ -10,8 +10,9 @@ from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Invalid
 from exchange.agreements.versions import require_fit
 from exchange.holdings import require_sound
+from exchange.negotiations.case import KIND, current_terms
 from exchange.negotiations.models import Negotiation
-from exchange.negotiations.service import CLOCK, KIND, agree_by_rule, current_terms
+from exchange.negotiations.service import CLOCK, agree_by_rule
 from exchange.negotiations.states import (
     CONFIRM,
     NEGOTIATION,

@@ -18,9 +18,9 @@ from exchange.disputes.models import Dispute
 from exchange.disputes.states import CAUSES, DISPUTE, GRANTS, OUTCOMES
 from exchange.negotiations import api as negotiations
 from exchange.negotiations import consents
+from exchange.negotiations.case import current_terms
 from exchange.negotiations.consents import versions_for
 from exchange.negotiations.models import Negotiation
-from exchange.negotiations.service import current_terms
 from exchange.wire import OptionalReason, Reason, ToTerms, VersionOut
 
 router = APIRouter(include_in_schema=False)

@@ -26,7 +26,7 @@ from catalog.resources.states import FILED, RESOURCE, RETURNED
 from exchange.disputes import service as disputes
 from exchange.disputes.models import Dispute
 from exchange.disputes.states import DISPUTE, UNDECIDED
-from exchange.negotiations import service as negotiations
+from exchange.negotiations import case as negotiations
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import NEGOTIATION, OPEN
 from exchange.parties import Bilateral, names_of

@@ -19,7 +19,8 @@ from app.kernel.machine import Machine, Party
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from exchange.disputes import api as disputes
-from exchange.negotiations import api, service
+from exchange.negotiations import api
+from exchange.negotiations.case import current_terms, find_negotiation, moment_of
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, hindrance
 from exchange.parties import parties_of
@@ -69,7 +70,7 @@ def list_negotiations(
 
 @router.get("/negotiations/{id:uuid}", operation_id="console.negotiation")
 def negotiation_page(
-    seen: Annotated[Seen[Negotiation], looking_at("console.negotiation", service.find_negotiation)],
+    seen: Annotated[Seen[Negotiation], looking_at("console.negotiation", find_negotiation)],
 ) -> Response:
     """One negotiation."""
     return _negotiation(seen)
@@ -118,7 +119,7 @@ def _why_not(seen: Seen[Negotiation], allowed: list[str]) -> list[tuple[Text, Te
     """Acts of the reader's side that are not open to the reader now, each with the reason."""
     view, case = seen.view, seen.case
     parties = parties_of(view.actor, case)
-    moment = service.moment_of(view.session, case, case.state)
+    moment = moment_of(view.session, case, case.state)
     told = []
     for act in acts_of_side(NEGOTIATION, case.state, parties):
         if act not in allowed:
@@ -154,13 +155,13 @@ def _agencies(view: View) -> list[tuple[str, Text]]:
 
 @router.post("/negotiations/{id:uuid}/{act}", operation_id="console.negotiation_act")
 def act_on_negotiation(
-    seen: Annotated[Seen[Negotiation], acting_on("negotiation", service.find_negotiation)], form: Sent
+    seen: Annotated[Seen[Negotiation], acting_on("negotiation", find_negotiation)], form: Sent
 ) -> Response:
     """Do one act of a party."""
     try:
         terms = None
         if form.act == "draft_terms":
-            on_table = service.current_terms(seen.view.session, seen.case).typed
+            on_table = current_terms(seen.view.session, seen.case).typed
             records = pages.records_of(seen.view.session, [part.resource_id for part in on_table.resources])
             terms = pages.entry_from_form(form, records).wire()
         done = perform(ACTS, seen.asked, form, terms)
