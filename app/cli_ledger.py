@@ -13,6 +13,8 @@ from app.kernel.errors import Problem
 from app.terminal import LOCALE, Data, Json, err, finish, opened, out, pick
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from app.kernel.checkpoint import VerifierKey
 
 LogKey = Annotated[
@@ -45,11 +47,15 @@ def verify_ledger(
     ] = None,
     key: LogKey = None,
     witness: WitnessKeys = None,
+    time_root: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="时间戳机构根证书 trusted roots of time stamps, PEM"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """核验账本：树、签名、联署、每一决定与回执。Verify tree, signatures, cosignatures, every decision and receipt."""
-    if (write and file) or ((key or witness) and not file):
-        raise typer.BadParameter("--write | --file [--key] [--witness]")
+    if (write and file) or ((key or witness) and not file) or (time_root and (write or file)):
+        raise typer.BadParameter("--write | --file [--key] [--witness] | --time-root")
     told: dict[str, Any] = {}
     if file:
         from app.operate import verify_export
@@ -65,7 +71,8 @@ def verify_ledger(
                 size = export_ledger(database, keys, write)
                 lines = [pick(f"已写出 {size} 条：{write}", f"{size} entries written: {write}")]
                 finish({"entries": size, "file": str(write)}, lines, as_json=as_json)
-            size, differences = verify(database, keys)
+            size, differences, stamps = verify(database, keys, read_certificates(time_root))
+            told = {"time stamps": stamps} if time_root else {}
     lines = [
         pick(
             f"已核验 {size} 条，{'一致' if not differences else '发现差异：'}",
@@ -79,6 +86,16 @@ def verify_ledger(
     ]
     rows = [{"kind": d.kind, "position": d.position, "message": d.message.in_(LOCALE)} for d in differences]
     finish({"entries": size, "differences": rows, **told}, lines, as_json=as_json, ok=not differences)
+
+
+def read_certificates(file: Path | None) -> list[Certificate]:
+    """The certificates of a PEM file."""
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        return load_pem_x509_certificates(file.read_bytes()) if file else []
+    except ValueError:
+        raise typer.BadParameter(pick(f"不是 PEM 证书：{file}", f"no PEM certificates: {file}")) from None
 
 
 def verify_proof(

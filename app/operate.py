@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from cryptography.x509 import Certificate
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
 from app.identity.models import Agency, Client, Jurisdiction, Person
-from app.kernel import history, ledger, verification
+from app.kernel import history, ledger, timestamping, verification
 from app.kernel.actor import Actor, ActorKind, Role, system_actor
 from app.kernel.checkpoint import VerifierKey
 from app.kernel.db import Database, lift_statement_timeout
@@ -161,11 +162,21 @@ def audit(database: Database, limit: int) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: -row["score"])[:limit]
 
 
-def verify(database: Database, keys: ServiceKeys) -> tuple[int, list[Difference]]:
-    """Number what is pending, then check the whole ledger; returns entries and differences."""
+def verify(
+    database: Database, keys: ServiceKeys, time_roots: Sequence[Certificate] = ()
+) -> tuple[int, list[Difference], int]:
+    """Number what is pending, then check the whole ledger, and its time stamps against the roots that are trusted;
+    returns entries, differences and how many stamps were checked."""
     _number_pending(database, keys)
     with database.transaction() as session:
-        return verification.verify(session, key=keys.ledger.verifier_key, contents=_attested(session))
+        size, differences = verification.verify(
+            session, key=keys.ledger.verifier_key, contents=_attested(session)
+        )
+        stamps, wrong = timestamping.differing(session, time_roots) if time_roots else (0, {})
+    for at, why in wrong.items():
+        told = Text("时间戳不成立（{why}）", "the time stamp does not hold ({why})").with_(why=why)
+        differences.append(Difference("timestamp", at, told))
+    return size, differences, stamps
 
 
 def export_ledger(database: Database, keys: ServiceKeys, file: Path) -> int:

@@ -22,6 +22,7 @@ class Settings:
     name of the ledger. `gateway_url` is where requesters find the central gateway. `private_sources` lets
     providers register data in private networks and on this machine, where a government extranet has it.
     `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
+    `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
     """
 
     data: Path
@@ -30,6 +31,7 @@ class Settings:
     gateway_url: str | None = None
     private_sources: bool = True
     private_networks: tuple[Network, ...] = ()
+    timestamp_url: str | None = None
 
     @property
     def keys(self) -> Path:
@@ -65,6 +67,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
     return Settings(
         data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
         gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None, private_networks=private_networks(environ),
+        timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
     )  # fmt: skip
 
 

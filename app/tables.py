@@ -14,6 +14,7 @@ MODEL_MODULES = (
     "app.kernel.deadlines",
     "app.kernel.ledger",
     "app.kernel.cosigning",
+    "app.kernel.timestamping",
     "app.kernel.idempotency",
     "app.identity.models",
     "catalog.resources.models",

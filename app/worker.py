@@ -12,12 +12,13 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.kernel import deadlines, jobs, ledger
+from app.kernel import deadlines, jobs, ledger, timestamping
 from app.kernel.db import Database
 from app.kernel.deadlines import Consequence
 from app.kernel.jobs import Work
@@ -38,6 +39,8 @@ SEQUENCE_EVERY_S = 0.5
 INDEX_EVERY_S = 0.3
 SWEEP_EVERY_S = 5.0
 RESCUE_EVERY_S = 10.0
+STAMP_EVERY = timedelta(hours=1)
+STAMP_TRY_EVERY_S = 60.0
 STOP_WITHIN_S = 20
 
 
@@ -97,7 +100,7 @@ class Loops:
 
 
 def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Loops:
-    """Start the sequencer, the sweep and the indexer."""
+    """Start the sequencer, the sweep, the indexer and, where there is an authority for it, time stamping."""
     index = CatalogIndex.open(settings.index)
     missed = consequences()
 
@@ -116,6 +119,12 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     loops.every(SEQUENCE_EVERY_S, sequence)
     loops.every(SWEEP_EVERY_S, sweep)
     loops.every(INDEX_EVERY_S, follow)
+    if url := settings.timestamp_url:
+
+        def stamp() -> int:
+            return timestamping.stamp_newest(database, url, every=STAMP_EVERY)
+
+        loops.every(STAMP_TRY_EVERY_S, stamp)
     return loops
 
 

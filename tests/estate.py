@@ -28,6 +28,7 @@ from app.kernel.checkpoint import Cosigner, Signer
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.ledger import LedgerEntry
+from app.kernel.timestamping import LedgerTimestamp
 from app.main import ROUTERS, create_app
 from app.settings import Settings
 from exchange.delivery.protocol import ReceiptBatch
@@ -392,6 +393,9 @@ class Estate:
         )  # fmt: skip
         head = ledger.latest_checkpoint(session)
         assert head is not None
+        session.add(LedgerTimestamp(size=head.size, at=START, response=b"as it came"))
+        self._add("ledger.timestamps", "-", Call())
+        self._add("ledger.timestamp", "stamped", Call((head.size,)))
         self._add("ledger.witnesses", "-", Call())
         self._add(
             "ledger.cosign", "-", Call(body={"note": head.note + cosigner.cosign(head.note, 1_800_000_000)})

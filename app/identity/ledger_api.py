@@ -15,16 +15,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.identity.permissions import permit, permitted
-from app.kernel import cosigning, ledger, merkle, tiles
+from app.kernel import cosigning, ledger, merkle, tiles, timestamping
 from app.kernel.checkpoint import Signer
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
 from app.kernel.ledger import LedgerCheckpoint
-from app.kernel.wire import Wire
+from app.kernel.wire import Limit, Wire
 
 router = APIRouter(tags=["ledger"])
 permit(
-    "ledger.checkpoint", "ledger.key", "ledger.tile", "ledger.entries", "ledger.proof", "ledger.consistency",
+    "ledger.checkpoint", "ledger.key", "ledger.timestamps", "ledger.timestamp", "ledger.tile", "ledger.entries", "ledger.proof", "ledger.consistency",
     anonymous=True,
 )  # fmt: skip
 
@@ -63,6 +63,14 @@ class ProofOut(Wire):
     checkpoint: str  # signed note
 
 
+class TimestampOut(Wire):
+    """That a time-stamping authority saw the checkpoint of `size` entries at `at`; its answer is at `href`."""
+
+    size: int
+    at: datetime
+    href: str
+
+
 class ConsistencyOut(Wire):
     """A consistency proof (RFC 6962 §2.1.2); compare the roots with those of signed checkpoints."""
 
@@ -90,6 +98,31 @@ def _checkpoint(session: Session, witnesses: int) -> LedgerCheckpoint:
     if found is None:
         raise NotFound()
     return found
+
+
+@router.get(
+    "/ledger/timestamps", operation_id="ledger.timestamps", dependencies=[permitted("ledger.timestamps")]
+)
+def timestamps(session: DbSession, limit: Limit = 20) -> list[TimestampOut]:
+    """The newest time stamps of checkpoints (RFC 3161)."""
+    return [
+        TimestampOut(size=stamp.size, at=stamp.at, href=f"/ledger/timestamps/{stamp.size}")
+        for stamp in timestamping.newest(session, limit)
+    ]
+
+
+@router.get(
+    "/ledger/timestamps/{size}",
+    operation_id="ledger.timestamp",
+    dependencies=[permitted("ledger.timestamp")],
+    response_class=Response,
+)
+def timestamp(size: Annotated[int, Path(ge=1, lt=1 << 63)], session: DbSession) -> Response:
+    """The authority's answer as it came. It is of the checkpoint's text up to its empty line, as is signed."""
+    stamp = session.get(timestamping.LedgerTimestamp, size)
+    if stamp is None:
+        raise NotFound()
+    return Response(stamp.response, media_type="application/timestamp-reply", headers=FOREVER)
 
 
 @router.get("/ledger/key", operation_id="ledger.key", dependencies=[permitted("ledger.key")])

@@ -1,4 +1,4 @@
-"""The ledger, further: witnesses and their cosignatures."""
+"""The ledger, further: witnesses, their cosignatures, time stamps."""
 
 from alembic import op
 
@@ -8,6 +8,7 @@ down_revision = "0014"
 
 def upgrade() -> None:
     op.execute(WITNESSES)
+    op.execute(TIMESTAMPS)
 
 
 WITNESSES = """
@@ -31,5 +32,16 @@ CREATE TABLE ledger_cosignature (
     CONSTRAINT pk_ledger_cosignature PRIMARY KEY (size, witness_id)
 );
 CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON ledger_cosignature
+    FOR EACH ROW EXECUTE FUNCTION forbid_change();
+"""
+
+TIMESTAMPS = """
+CREATE TABLE ledger_timestamp (
+    size bigint CONSTRAINT pk_ledger_timestamp PRIMARY KEY
+        CONSTRAINT fk_ledger_timestamp_size REFERENCES ledger_checkpoint (size),
+    at timestamptz NOT NULL,
+    response bytea NOT NULL
+);
+CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON ledger_timestamp
     FOR EACH ROW EXECUTE FUNCTION forbid_change();
 """
