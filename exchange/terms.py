@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Annotated, Literal, assert_never
 from uuid import UUID
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.kernel.canonical import canonical as canonical_json
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text
 from exchange.scope import (
@@ -176,7 +176,7 @@ def canonical(terms: Terms) -> bytes:
 
     A field added to `Terms` later must be optional and None where absent, or old hashes change.
     """
-    return rfc8785.dumps(terms.model_dump(mode="json", exclude_none=True))
+    return canonical_json(terms.model_dump(mode="json", exclude_none=True))
 
 
 def terms_hash(terms: Terms) -> str:

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import rfc8785
 from sqlalchemy import BigInteger, LargeBinary, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.kernel import merkle
+from app.kernel.canonical import canonical
 from app.kernel.checkpoint import Signer
 from app.kernel.clock import now
 from app.kernel.db import Base, advisory_lock
@@ -96,7 +96,7 @@ def leaf(entry_id: UUID, at: datetime, kind: str, subject_id: UUID, content_hash
 
 def content_hash(content: Mapping[str, Any]) -> bytes:
     """SHA-256 of the canonical JSON (RFC 8785) of a decision's content."""
-    return hashlib.sha256(rfc8785.dumps(dict(content))).digest()
+    return hashlib.sha256(canonical(dict(content))).digest()
 
 
 def append(

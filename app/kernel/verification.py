@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Uuid, any_, literal, select
 from sqlalchemy.orm import Session
 
 from app.kernel import cosigning, ledger, merkle
@@ -317,7 +317,9 @@ def _batches(contents: Contents) -> Iterator[list[tuple[UUID, Mapping[str, Any]]
 
 def _attested(session: Session, ids: list[UUID]) -> dict[UUID, tuple[int | None, bytes]]:
     query = select(LedgerEntry.id, LedgerLeaf.position, LedgerEntry.content_hash)
-    query = query.outerjoin(LedgerLeaf, LedgerLeaf.entry_id == LedgerEntry.id).where(LedgerEntry.id.in_(ids))
+    query = query.outerjoin(LedgerLeaf, LedgerLeaf.entry_id == LedgerEntry.id).where(
+        LedgerEntry.id == any_(literal(ids, ARRAY(Uuid)))
+    )
     return {entry_id: (position, attested) for entry_id, position, attested in session.execute(query)}
 
 

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-import rfc8785
 from pydantic import Field, StringConstraints
 
+from app.kernel.canonical import canonical
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
@@ -95,7 +95,7 @@ class PlanRecord(Wire):
     @property
     def content_hash(self) -> str:
         """SHA-256 of the canonical JSON (RFC 8785), in hex."""
-        return hashlib.sha256(rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True))).hexdigest()
+        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude_defaults=True))).hexdigest()
 
 
 def check_plan_record(record: PlanRecord, *, today: date | None = None) -> list[Fault]:

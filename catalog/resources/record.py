@@ -14,6 +14,7 @@ from typing import Annotated
 import rfc8785
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 
+from app.kernel.canonical import canonical
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text, storable
 from app.kernel.wire import Wire
@@ -231,7 +232,7 @@ def as_abstract(text: str) -> tuple[str | None, str | None]:
 def content_hash(record: ResourceRecord) -> bytes:
     """SHA-256 of the record's canonical JSON (RFC 8785). Unset fields are left out, so that a field added to
     the record later changes no hash of before."""
-    return hashlib.sha256(rfc8785.dumps(record.model_dump(mode="json", exclude_defaults=True))).digest()
+    return hashlib.sha256(canonical(record.model_dump(mode="json", exclude_defaults=True))).digest()
 
 
 def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ()) -> ResourceRecord:

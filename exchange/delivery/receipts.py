@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.kernel import history, ledger
 from app.kernel.actor import Actor
 from app.kernel.calendar import legal_date
+from app.kernel.canonical import EXACT_INTEGER
 from app.kernel.clock import now
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
 from app.kernel.history import Event
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 LEDGER_KIND = "delivery.receipt"
 KIND = "receipt"  # of the events that report a refused one
-EXACT_INTEGER = 2**53  # beyond it canonical JSON has no exact numbers (RFC 8785)
 
 
 def take_receipts(session: Session, receipts: Sequence[Receipt], *, by: Actor) -> list[str]:
