@@ -17,13 +17,16 @@ from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 from pydantic import JsonValue
 
 from app.kernel.text import DEFAULT_LOCALE, Locale, Text
+from catalog.formats.lines import further_of, read_back
 from catalog.formats.reading import CELL_LIMIT, ROW_LIMIT, FileTooLarge, clean
 from catalog.formats.sheets import escape, text_cell
-from catalog.formats.template import COLUMNS, SHEET_NAME, YES_NO, Column
+from catalog.formats.template import COLUMNS, REST, SHEET_NAME, YES_NO, Column
 from catalog.resources.record import ResourceRecord
 
 _SEPARATOR = "；"
 _LIST_LIMIT = CELL_LIMIT - 1  # escaping may add one
+_PIECE = 30_000
+_WRITTEN = (*COLUMNS, REST)
 # Stand on every row of a resource, so that a sheet that was filtered still says whose the items are.
 _ON_EVERY_ROW = [c for c in COLUMNS if not c.of_item and c.path in ("title", "code")]
 
@@ -34,26 +37,21 @@ def write_workbook(
     """Write records as an xlsx workbook that `read_workbook` reads back; returns how many there were. One row an
     item, a resource without items one row. Rows go to a temporary file, so memory does not grow with them.
 
-    A workbook carries what has a column; the rest a resource keeps when the workbook is imported again, as long
-    as its code stands there. It does not carry `description`, `categories`, `source_id`,
-    `modified_as_given`, `distributions`, `contact`, `spatial`, `temporal`, `language`, `extra` and the digits of
-    the classification below its class. Of what it carries, an entry of a list that holds a semicolon comes back
-    as two, a list longer than a cell loses its end, line ends come back as LF and format types in the spelling
-    of their list; control characters go.
-
-    Two records side by side with one title and one provider are told apart by their codes.
+    What has no column, or would be read otherwise than it was, stands in the last column (`lines.further_of`):
+    nothing is lost but `source_id`, the identifier in the catalog a record first came from, and control
+    characters. Two records side by side with one title and one provider are told apart by their codes.
     Errors: FileTooLarge beyond ROW_LIMIT rows, which could not be read back.
     """
     book = Workbook(write_only=True)
     sheet = book.create_sheet(SHEET_NAME.in_(locale))
     assert isinstance(sheet, WriteOnlyWorksheet)
     sheet.freeze_panes = "B2"
-    for number in range(1, len(COLUMNS) + 1):
+    for number in range(1, len(_WRITTEN) + 1):
         dimensions = sheet.column_dimensions  # type: ignore[attr-defined]  # the stub leaves it out
         dimensions[get_column_letter(number)].width = 18
     count = rows = 0
     with closing(sheet):
-        sheet.append([text_cell(sheet, column.heading, bold=True) for column in COLUMNS])
+        sheet.append([text_cell(sheet, column.heading, bold=True) for column in _WRITTEN])
         for record in records:
             lines = _lines(record, locale)
             count, rows = count + 1, rows + len(lines)
@@ -73,7 +71,7 @@ def write_csv(records: Iterable[ResourceRecord], stream: BinaryIO, locale: Local
     """The same rows as CSV in UTF-8 with a byte order mark, of any length; returns how many records there were."""
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="", write_through=True)
     rows = csv.writer(text)
-    rows.writerow([f"{column.label.zh} {column.label.en}" for column in COLUMNS])
+    rows.writerow([f"{column.label.zh} {column.label.en}" for column in _WRITTEN])
     count = 0
     for record in records:
         count += 1
@@ -88,12 +86,22 @@ def _lines(record: ResourceRecord, locale: Locale) -> list[list[str]]:
     whole = {c: _text(_at(values, c.path), c, locale) for c in COLUMNS if not c.of_item}
     repeated = {c: whole[c] for c in _ON_EVERY_ROW}
     items = _at(values, "items")
-    lines = []
+    lines: list[dict[Column, str]] = []
     for position, item in enumerate(items if isinstance(items, list) and items else [None]):
-        cells = repeated if position else whole
-        own = {c: _text(_at(item, c.path), c, locale) for c in COLUMNS if c.of_item}
-        lines.append([own[c] if c.of_item else cells.get(c, "") for c in COLUMNS])
-    return lines
+        own = {c: clean(_text(_at(item, c.path), c, locale)) for c in COLUMNS if c.of_item}
+        lines.append({**(repeated if position else whole), **own})
+    for position, text in enumerate(_further(record, lines)):
+        if position == len(lines):
+            lines.append(dict(repeated))
+        lines[position][REST] = text
+    return [[line.get(c, "") for c in _WRITTEN] for line in lines]
+
+
+def _further(record: ResourceRecord, lines: list[dict[Column, str]]) -> list[str]:
+    """What the columns do not carry, found by reading the rows back, in pieces that a cell holds."""
+    read = read_back(lines)
+    text = further_of(record, read) if read else ""
+    return [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
 
 
 def _at(value: JsonValue, path: str) -> JsonValue:

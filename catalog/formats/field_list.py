@@ -167,7 +167,8 @@ def _reason_against(item: ListedItem, *, alone: bool, title: str, nothing: set[s
 def _with_code(item: ListedItem) -> ListedItem:
     """A field code with its name in brackets trades places: "lat(緯度)" is the item 緯度 with the code lat."""
     name, _, rest = re.sub(r"[，,；;]\s*", "\n", item.definition or "", count=1).partition("\n")
-    if not _CODE.fullmatch(item.name) or len(name) > NAME_LIMIT or not any(is_han(c) for c in name):
+    no_name = len(name) > NAME_LIMIT or _IN_SENTENCES.search(name) or not any(is_han(c) for c in name)
+    if no_name or not _CODE.fullmatch(item.name):
         return item
     return ListedItem(name, rest or None, item.name)
 

@@ -7,7 +7,7 @@ those already there is `resources.importing`'s.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,13 +23,11 @@ from app.kernel import history
 from app.kernel.actor import Actor, ActorKind, system_actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import Database, lift_statement_timeout
-from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
+from app.kernel.errors import Fault, NotFound, NotPermitted
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
-from catalog.formats.csv_ import read_csv
-from catalog.formats.dcat_us import read_dcat_us
-from catalog.formats.detect import HEAD_BYTES, SourceFormat, detect_format
-from catalog.formats.mapping import load_mapping, mapping_names
+from catalog.formats.detect import SourceFormat, open_source
+from catalog.formats.mapping import load_mapping
 from catalog.formats.models import ImportRun
 from catalog.formats.reading import (
     TIME_LIMIT_S,
@@ -42,7 +40,6 @@ from catalog.formats.reading import (
     Row,
     SourceRow,
 )
-from catalog.formats.workbook import read_workbook
 from catalog.resources import service
 from catalog.resources.importing import BATCH, ImportState, Incoming, compare_imported, upsert_imported
 from catalog.resources.record import content_hash
@@ -167,13 +164,19 @@ def run_import(
     if stream.seek(0, 2) > UPLOAD_LIMIT_BYTES:
         raise FileTooLarge(limit=UPLOAD_LIMIT_BYTES)
     stream.seek(0)
-    source_format = detect_format(stream.read(HEAD_BYTES))
-    stream.seek(0)
     digest = _sha256(stream)
     lift_statement_timeout(session)
-    bringing = _Bringing(session, _reach(session, options, by), _name(source_format, options), options, by)
+    reach = _reach(session, options, by)
+    source = open_source(
+        stream,
+        mapping=load_mapping(options.mapping) if options.mapping else None,
+        encoding=options.encoding,
+        # The template asks for all that filing demands; catalogs of others do not know our demands.
+        for_filing=options.as_state != "draft",
+    )
+    bringing = _Bringing(session, reach, _name(source.format, options), options, by)
     deadline = now().timestamp() + TIME_LIMIT_S
-    for number, row in enumerate(_rows(source_format, stream, options), start=1):
+    for number, row in enumerate(source.rows, start=1):
         bringing.take(row)
         if number % BATCH == 0:
             progress(number)
@@ -182,7 +185,7 @@ def run_import(
                     Text("导入用时超过 {s} 秒。", "The import took over {s} s.").with_(s=TIME_LIMIT_S)
                 )
     bringing.bring()
-    return report_of(bringing.close(source_format, digest))
+    return report_of(bringing.close(source.format, digest))
 
 
 def find_run(session: Session, run_id: UUID, by: Actor) -> ImportRun:
@@ -210,27 +213,11 @@ def _sha256(stream: BinaryIO) -> bytes:
 
 
 def _name(source_format: SourceFormat, options: ImportOptions) -> str:
-    """What the source is called; a CSV is known by its mapping. Errors: Invalid, NotFound."""
-    if source_format is not SourceFormat.CSV:
-        return source_format.value
-    if options.mapping is None:
-        known = Text("可用：{n}", "there are: {n}").with_(n=", ".join(mapping_names()))
-        raise Invalid(
-            faults=[
-                Fault("/mapping", Text("CSV 文件须指明列映射", "a CSV file needs a column mapping"), known)
-            ]
-        )
-    return load_mapping(options.mapping).name
-
-
-def _rows(source_format: SourceFormat, stream: BinaryIO, options: ImportOptions) -> Iterator[Row]:
-    if source_format is SourceFormat.WORKBOOK:
-        # The template asks for all that filing demands; catalogs of others do not know our demands.
-        return read_workbook(stream, for_filing=options.as_state != "draft")
-    if source_format is SourceFormat.DCAT_US:
-        return read_dcat_us(stream)
-    assert options.mapping is not None  # _name has asked for it
-    return read_csv(stream, load_mapping(options.mapping), options.encoding)
+    """What the source is called; a CSV is known by its mapping."""
+    if source_format is SourceFormat.CSV and options.mapping:
+        return options.mapping
+    # The template's columns are one source, whether they came as a workbook or as CSV.
+    return SourceFormat.WORKBOOK if source_format is SourceFormat.TABLE else source_format
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,68 +8,121 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from app.kernel.errors import Fault, NotFound
-from app.kernel.text import Text
-from app.kernel.wire import Label, Wire
+from app.kernel.text import Storable, Text
+from app.kernel.wire import Label, ShortText, Wire
 from catalog.formats.field_list import read_field_list
 from catalog.formats.format_names import describe_formats
-from catalog.formats.reading import AgencyRef, Read, Rejected, Row, SourceRow, clean, too_long, validated
+from catalog.formats.reading import (
+    AgencyRef,
+    CellFault,
+    Read,
+    Rejected,
+    Row,
+    SourceRow,
+    clean,
+    too_long,
+    validated,
+)
 from catalog.resources.record import ResourceRecord, as_abstract, check_record
+
+Encoding = Literal["utf-8-sig", "gb18030", "big5", "utf-16"]
+MappingName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256), Storable]
+FieldPath = Annotated[str, StringConstraints(pattern=r"^[^\W\d][^\x00.]*(\.[^\x00.]+){0,3}$", max_length=300)]
+UNBOUNDED_LIMIT = 3  # repetitions without an end in one pattern
+
+
+def _runs_in_time(pattern: str) -> str:
+    """Refuse what a backtracking matcher may never finish: repeated groups, and many repetitions without end."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(Text("不是合法的正则表达式", "not a regular expression")) from error
+    bare = re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "x", re.sub(r"\\.", "x", pattern))
+    if re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+]|\{\d*,\}", bare)) > UNBOUNDED_LIMIT:
+        message = Text(
+            "重复过多：不得重复括号内的部分，且“*”和“+”不得超过 {n} 个",
+            "repeats too much: no repeated groups, and at most {n} of “*” and “+”",
+        )
+        raise ValueError(message.with_(n=UNBOUNDED_LIMIT))
+    return pattern
+
+
+Pattern = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), Storable, AfterValidator(_runs_in_time)
+]
 
 
 class FieldRule(Wire):
     """How one field of the record gets its value: a `constant`, or the text of `column` as follows.
 
-    `pattern` takes the named group `value` out of the text (no match: left out). `values` translates whole
+    `pattern` takes the named group `value` (else the whole match) out of the text (no match: left out). `values` translates whole
     values, `otherwise` stands for those it does not list. `nothing` lists the words that mean an empty cell.
     `split` (a regular expression) makes a list. `reading` is what the text is: a field list of items, names
     of file formats (as the format or as the sharing mode), or plain text.
     """
 
     constant: JsonValue = None
-    column: str | None = None
-    pattern: str | None = None
-    values: dict[str, str] = Field(default_factory=dict)
+    column: ColumnName | None = None
+    pattern: Pattern | None = None
+    values: Annotated[dict[str, str], Field(max_length=500)] = Field(default_factory=dict)
     otherwise: str | None = None
-    nothing: tuple[str, ...] = ()
-    split: str | None = None
+    nothing: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    split: Pattern | None = None
     reading: Literal["text", "field_list", "format", "sharing_mode"] = "text"
 
 
 class AgencyRule(Wire):
-    """Where a row names its provider: `pattern` takes the groups `name` and, if any, `code` out of `column`."""
+    """Where a row names its provider: `pattern` takes the groups `name` and, if any, `code` out of `column`; or one
+    `name` that is the provider of every row."""
 
-    column: str
-    pattern: str = r"(?P<name>.+)"
+    column: ColumnName | None = None
+    pattern: Pattern = r"(?P<name>.+)"
+    name: ShortText | None = None
+    name_en: ShortText | None = None
 
 
 class ColumnMapping(Wire):
     """A named mapping. `fields` maps paths of the record ("sharing.type", "distributions.0.format") to rules;
-    `encodings` are tried in order until the header reads as the columns named here."""
+    `encodings` are tried in order until the header reads as the columns named here.
 
-    name: str
+    Where a resource has several rows, `resource` is the column that is the same on all of them (or empty below
+    the first) and `item` maps the fields of the information item that each row describes. Cells of the columns
+    in `kept` have no field and stay with the record, row by row.
+    """
+
+    name: MappingName
     title: Label
-    encodings: tuple[str, ...] = ("utf-8-sig", "gb18030", "big5")
-    delimiter: str = ","
+    encodings: tuple[Encoding, ...] = ("utf-8-sig", "gb18030", "big5")
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     agency: AgencyRule | None = None
-    fields: dict[str, FieldRule]
+    resource: ColumnName | None = None
+    fields: Annotated[dict[FieldPath, FieldRule], Field(min_length=1, max_length=100)]
+    item: Annotated[dict[FieldPath, FieldRule], Field(max_length=20)] = Field(default_factory=dict)
+    kept: Annotated[tuple[ColumnName, ...], Field(max_length=200)] = ()
 
     def columns(self) -> frozenset[str]:
         """The columns a table must have."""
-        named = {rule.column for rule in self.fields.values() if rule.column}
-        return frozenset(named | ({self.agency.column} if self.agency else set()))
+        rules = (*self.fields.values(), *self.item.values())
+        named = {rule.column for rule in rules if rule.column} | set(self.kept)
+        named |= {self.agency.column} if self.agency and self.agency.column else set()
+        return frozenset(named | ({self.resource} if self.resource else set()))
 
     def column_of(self, pointer: str) -> str:
         """The column that fills the field a JSON pointer of the record points at; the pointer where none does."""
         path = pointer.strip("/").replace("/", ".")
+        if self.item and path.startswith("items."):
+            rule = self.item.get(path.split(".", 2)[-1])
+            return rule.column if rule and rule.column else pointer
         while path:
             rule = self.fields.get(path)
             if rule is not None and rule.column:
@@ -99,17 +152,15 @@ def load_mapping(name: str) -> ColumnMapping:
     return ColumnMapping.model_validate(json.loads(text))
 
 
-def apply_mapping(mapping: ColumnMapping, cells: Mapping[str, str], number: int) -> Row:
-    """One row of a table as a resource."""
-    place = f"row {number}"
-    faults = [Fault(column, fault) for column, value in cells.items() if (fault := too_long(value))]
-    if faults:
-        shortened = SourceRow(number, {column: value[:200] for column, value in cells.items()})
-        return Rejected(place, tuple(faults), (shortened,))
-    cells = {column: clean(value) for column, value in cells.items()}
-    rows = (SourceRow(number, cells),)
-    values: dict[str, JsonValue] = {}
-    notes: list[Fault] = []
+def apply_mapping(mapping: ColumnMapping, rows: Sequence[SourceRow]) -> Row:
+    """The rows of one resource (one, unless the mapping says what makes several rows one) as that resource."""
+    first, last = rows[0].number, rows[-1].number
+    place = f"row {first}" if first == last else f"rows {first}-{last}"
+    if faults := _too_long(rows):
+        shortened = [SourceRow(r.number, {c: value[:200] for c, value in r.cells.items()}) for r in rows]
+        return Rejected(place, tuple(faults), tuple(shortened))
+    rows = [SourceRow(r.number, {column: clean(value) for column, value in r.cells.items()}) for r in rows]
+    cells, values, notes = rows[0].cells, dict[str, JsonValue](), list[Fault]()
     title_rule = mapping.fields.get("title", FieldRule())
     title = cells.get(title_rule.column or "", "")
     for path, rule in mapping.fields.items():
@@ -117,27 +168,56 @@ def apply_mapping(mapping: ColumnMapping, cells: Mapping[str, str], number: int)
         notes += unread
         if value not in (None, "", []):
             _place(values, path.split("."), value)
+    if mapping.item:
+        values["items"] = [_item(mapping, row.cells) for row in rows]
+    if mapping.kept:
+        kept: list[JsonValue] = [{c: row.cells[c] for c in mapping.kept if row.cells[c]} for row in rows]
+        _place(values, ["extra", "rows"], kept)
     if isinstance(text := values.get("abstract"), str) and "description" not in values:
         values["abstract"], values["description"] = as_abstract(text)
     agency = _agency(mapping.agency, cells) if mapping.agency else None
     if mapping.agency and agency is None:
-        return Rejected(
-            place, (Fault(mapping.agency.column, Text("看不出是哪个单位", "names no agency")),), rows
-        )
-    record = validated(ResourceRecord, _with_lists(values), mapping.column_of)
-    if isinstance(record, tuple):
-        return Rejected(place, record, rows)
-    if broken := check_record(record, for_filing=False):
-        return Rejected(place, tuple(replace(f, field=mapping.column_of(f.field)) for f in broken), rows)
-    return Read(place, record, agency, tuple(notes), rows)
+        unclear = Text("看不出是哪个单位", "names no agency")
+        return Rejected(place, (Fault(mapping.agency.column or "/agency", unclear),), tuple(rows))
+    record = validated(ResourceRecord, _with_lists(values))
+    broken = record if isinstance(record, tuple) else check_record(record, for_filing=False)
+    if broken or isinstance(record, tuple):
+        return Rejected(place, tuple(_in_cell(mapping, fault, rows) for fault in broken), tuple(rows))
+    return Read(place, record, agency, tuple(notes), tuple(rows))
+
+
+def _too_long(rows: Sequence[SourceRow]) -> list[Fault]:
+    return [
+        CellFault(column, fault, row=row.number, column=column)
+        for row in rows
+        for column, value in row.cells.items()
+        if (fault := too_long(value))
+    ]
+
+
+def _item(mapping: ColumnMapping, cells: Mapping[str, str]) -> JsonValue:
+    values = {path: _value(rule, cells, "")[0] for path, rule in mapping.item.items()}
+    return {path: value for path, value in values.items() if value not in (None, "", [])}
+
+
+def _in_cell(mapping: ColumnMapping, fault: Fault, rows: Sequence[SourceRow]) -> Fault:
+    """The fault at the cell that fills its field, as far as one does."""
+    column = mapping.column_of(fault.field)
+    parts = fault.field.strip("/").split("/")
+    of_item = bool(mapping.item) and parts[0] == "items" and len(parts) > 1 and parts[1].isdigit()
+    row = rows[int(parts[1])] if of_item else rows[0]
+    if column not in row.cells:
+        return replace(fault, field=column)
+    return CellFault(column, fault.message, fault.rule, row=row.number, column=column)
 
 
 def _agency(rule: AgencyRule, cells: Mapping[str, str]) -> AgencyRef | None:
+    if rule.column is None:
+        return AgencyRef(name=rule.name, name_en=rule.name_en) if rule.name else None
     match = re.fullmatch(rule.pattern, cells.get(rule.column, ""))
-    if match is None:
-        return None
-    groups = match.groupdict()
-    return AgencyRef(name=groups["name"].strip(), code=groups.get("code"))
+    groups = match.groupdict() if match else {}
+    name = (groups.get("name") or "").strip()
+    return AgencyRef(name=name, code=groups.get("code")) if name else None
 
 
 def _value(rule: FieldRule, cells: Mapping[str, str], title: str) -> tuple[JsonValue, list[Fault]]:
@@ -160,7 +240,7 @@ def _words(rule: FieldRule, text: str) -> JsonValue:
     """The text of a cell cut to the pattern, then translated or split."""
     if rule.pattern is not None:
         match = re.search(rule.pattern, text)
-        text = match["value"].strip() if match else ""
+        text = (match.groupdict().get("value") or match.group()).strip() if match else ""
     if rule.values:
         return rule.values.get(text, rule.otherwise) if text else None
     if rule.split is not None:

@@ -52,6 +52,7 @@ class Column:
     required: bool = False
     split: str = ""
     also: tuple[str, ...] = field(default=())
+    words: Mapping[str, str] = field(default_factory=dict)  # what agencies also write for a code of `choices`
 
     @property
     def heading(self) -> str:
@@ -72,9 +73,23 @@ def _item(
     choices: Mapping[str, Text] | None = None,
     also: tuple[str, ...] = (),
     required: bool = False,
+    words: Mapping[str, str] | None = None,
 ) -> Column:
-    return Column(path, label, note, choices, of_item=True, also=also, required=required)
+    return Column(path, label, note, choices, of_item=True, also=also, required=required, words=words or {})
 
+
+# What agencies also write in these columns.
+_SHARING_WORDS = {
+    "无条件": "unconditional", "有条件": "conditional", "不予": "not_shared",
+    "1": "unconditional", "2": "conditional", "3": "not_shared",
+}  # fmt: skip
+_TYPE_WORDS = {label.zh.removesuffix("型"): str(code) for code, label in DATA_TYPES.items()}
+_OPENNESS_WORDS = {"是": "unconditional", "yes": "unconditional", "否": "not_open", "no": "not_open"}
+_CYCLE_WORDS = {
+    "日": "daily", "每天": "daily", "周": "weekly", "每星期": "weekly", "旬": "ten_days", "月": "monthly",
+    "季": "quarterly", "季度": "quarterly", "每季": "quarterly", "半年": "half_yearly", "年": "yearly",
+}  # fmt: skip
+_GRADE_WORDS = {"一般": "general", "重要": "important", "核心": "core"}
 
 _LISTED = Text("从下拉列表中选择", "choose from the list")
 _CYCLE_NOTE = Text("选“其他”时说明周期", "which cycle, where it is “other”")
@@ -83,9 +98,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("title", Text("资源名称", "Title"), Text("同一资源的各行填写相同名称，或只填首行", "the same on every row of a resource, or on its first only"), required=True, also=("名称", "信息资源名称")),
     Column("title_en", Text("英文名称", "English title"), Text("可不填", "optional")),
     Column("code", Text("资源代码", "Code"), Text("由系统生成；修改已有资源时保留", "made by the service; keep it when changing a resource"), also=("代码", "信息资源代码")),
-    Column("provider.name", Text("提供单位", "Provider"), Text("单位全称", "full name of the agency"), also=("提供方", "单位", "信息资源提供方")),
+    Column("provider.name", Text("提供单位", "Provider"), Text("单位全称", "full name of the agency"), also=("提供方", "单位", "信息资源提供方", "提供方单位")),
     Column("provider.code", Text("提供单位代码", "Provider code"), Text("统一社会信用代码（GB 32100）", "unified social credit code (GB 32100)"), also=("提供方代码", "信息资源提供方代码")),
-    Column("provider.department", Text("内部部门", "Department"), Text("负责该资源的内设机构", "the office in charge"), also=("提供方内部部门",)),
+    Column("provider.department", Text("内部部门", "Department"), Text("负责该资源的内设机构", "the office in charge"), also=("提供方内部部门", "信息资源提供方内部部门")),
     Column("abstract", Text("摘要", "Abstract"), Text("不超过256字", "at most 256 characters"), required=True, also=("信息资源摘要",)),
     Column("classification.resource_class", Text("资源分类", "Class"), _LISTED, _by_code(RESOURCE_CLASSES)),
     Column("themes", Text("主题", "Themes"), Text("多个主题用“；”分隔", "several are separated by “;”"), _by_code(THEMES), split="；;"),
@@ -93,34 +108,41 @@ COLUMNS: tuple[Column, ...] = (
     Column("keywords", Text("关键词", "Keywords"), Text("用“；”分隔", "separated by “;”"), split="；;"),
     Column("format.format_class", Text("格式分类", "Format class"), _LISTED, _by_code(FORMAT_CLASSES), required=True, also=("信息资源格式分类",)),
     Column("format.type", Text("格式类型", "Format type"), Text("须属于所选分类", "of the chosen class"), _TYPES, also=("信息资源格式类型",)),
-    Column("format.other", Text("其他格式描述", "Other format"), Text("列表中没有时填写", "where the list has none"), also=("其他类型信息资源格式描述",)),
+    Column("format.other", Text("其他格式描述", "Other format"), Text("列表中没有时填写", "where the list has none"), also=("其他类型信息资源格式描述", "格式其他描述")),
     _item("name", Text("信息项名称", "Item"), Text("每行一个信息项", "one item a row"), required=True),
     _item("name_en", Text("信息项英文名", "Item in English"), Text("可不填", "optional")),
     _item("code", Text("信息项代码", "Item code"), Text("数据中的字段名：字母、数字、下划线", "the field's name in the data: letters, digits, underscore")),
     _item("definition", Text("信息项说明", "Definition"), Text("含义、口径、单位", "meaning and unit")),
-    _item("data_type", Text("数据类型", "Data type"), _LISTED, _by_code(DATA_TYPES), ("信息项数据类型", "信息项类型")),
-    _item("length", Text("数据长度", "Length"), Text("整数", "a whole number"), also=("长度", "信息项数据长度")),
-    _item("sharing_type", Text("信息项共享类型", "Item sharing"), Text("与资源不同时填写", "where it differs from the resource"), _by_code(SHARING_TYPES)),
+    _item("data_type", Text("数据类型", "Data type"), _LISTED, _by_code(DATA_TYPES), ("信息项数据类型", "信息项类型"), words=_TYPE_WORDS),
+    _item("length", Text("数据长度", "Length"), Text("整数", "a whole number"), also=("长度", "信息项数据长度", "信息项长度")),
+    _item("sharing_type", Text("信息项共享类型", "Item sharing"), Text("与资源不同时填写", "where it differs from the resource"), _by_code(SHARING_TYPES), words=_SHARING_WORDS),
     _item("sensitive", Text("敏感个人信息", "Sensitive"), Text("个人信息保护法第二十八条", "PIPL Art. 28"), YES_NO),
     _item("is_key", Text("主键", "Key"), _LISTED, YES_NO),
     _item("code_list", Text("数据字典", "Code list"), Text("取值所依据的代码表", "the list its values come from")),
-    _item("grade", Text("信息项分级", "Item grade"), Text("GB/T 43697", "GB/T 43697"), _by_code(GRADES)),
-    Column("sharing.type", Text("共享类型", "Sharing"), Text("809 第十四条", "Decree 809 Art. 14"), _by_code(SHARING_TYPES), required=True),
+    _item("grade", Text("信息项分级", "Item grade"), Text("GB/T 43697", "GB/T 43697"), _by_code(GRADES), words=_GRADE_WORDS),
+    Column("sharing.type", Text("共享类型", "Sharing"), Text("809 第十四条", "Decree 809 Art. 14"), _by_code(SHARING_TYPES), required=True, words=_SHARING_WORDS),
     Column("sharing.condition", Text("共享条件", "Sharing condition"), Text("有条件共享填写范围、用途、条件", "scope, purpose and conditions")),
     Column("sharing.reason", Text("不予共享理由", "Reason against sharing"), Text("不予共享填写", "where it is not shared")),
     Column("sharing.citation", Text("依据", "Citation"), Text("法律、行政法规或国务院决定的条款", "article of the law, regulation or decision")),
     Column("sharing.mode.channel", Text("共享方式分类", "Channel"), _LISTED, _by_code(CHANNELS), required=True),
     Column("sharing.mode.type", Text("共享方式类型", "Mode"), Text("共享平台方式填写", "for the shared platform"), _by_code(PLATFORM_MODES)),
-    Column("openness.type", Text("开放属性", "Openness"), _LISTED, _by_code(OPENNESS), also=("是否向社会开放",)),
+    Column("openness.type", Text("开放属性", "Openness"), _LISTED, _by_code(OPENNESS), also=("是否向社会开放", "开放是否"), words=_OPENNESS_WORDS),
     Column("openness.condition", Text("开放条件", "Openness condition"), Text("有条件开放填写", "where open on conditions")),
-    Column("update_cycle", Text("更新周期", "Update cycle"), _LISTED, _by_code(UPDATE_CYCLES), required=True),
+    Column("update_cycle", Text("更新周期", "Update cycle"), _LISTED, _by_code(UPDATE_CYCLES), required=True, words=_CYCLE_WORDS),
     Column("update_cycle_as_given", Text("周期说明", "Cycle in words"), _CYCLE_NOTE),
     Column("published_on", Text("发布日期", "Published on"), Text("YYYY-MM-DD", "YYYY-MM-DD")),
     Column("related_codes", Text("关联资源代码", "Related codes"), Text("用“；”分隔", "separated by “;”"), split="；;", also=("关联类目名称及代码",)),
-    Column("grade", Text("数据分级", "Grade"), Text("取信息项中最高的级别（GB/T 43697）", "the strictest of its items (GB/T 43697)"), _by_code(GRADES), required=True),
+    Column("grade", Text("数据分级", "Grade"), Text("取信息项中最高的级别（GB/T 43697）", "the strictest of its items (GB/T 43697)"), _by_code(GRADES), required=True, words=_GRADE_WORDS),
     Column("licence", Text("开放许可", "Licence"), Text("开放时适用的许可", "the licence where it is open")),
     Column("landing_page", Text("网址", "Web page"), Text("可不填", "optional")),
 )  # fmt: skip
+
+REST = Column(
+    "rest",
+    Text("其他内容", "Further content"),
+    Text("导出时写入，请保持原样", "written by the export: leave it as it is"),
+)
+"""What the other columns do not carry (`lines.further_of`); in exports only. Long text goes on in the next row."""
 
 SHEET_NAME = Text("目录", "Catalog")
 _NOTES_NAME = Text("填写说明", "Notes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 from collections import Counter
@@ -18,9 +17,8 @@ from openpyxl import load_workbook
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from catalog.formats import archive
-from catalog.formats.csv_ import find_encoding, read_csv
-from catalog.formats.dcat_us import read_dcat_us
-from catalog.formats.detect import SourceFormat, detect_format
+from catalog.formats.csv_ import ENCODINGS, find_encoding, read_csv
+from catalog.formats.detect import SourceFormat, open_source
 from catalog.formats.field_list import NAME_LIMIT, ListedItem, read_field_list
 from catalog.formats.format_names import describe_formats
 from catalog.formats.mapping import AgencyRule, ColumnMapping, FieldRule, load_mapping
@@ -38,7 +36,7 @@ from catalog.formats.reading import (
 from catalog.formats.sheets import escape, unescape, write_rejected
 from catalog.formats.template import COLUMNS, write_template
 from catalog.formats.workbook import read_workbook
-from catalog.resources.codes import FormatClass, Openness, PlatformMode, SharingType, UpdateCycle
+from catalog.resources.codes import FormatClass, Openness, SharingType, UpdateCycle
 from catalog.resources.record import ITEM_LIMIT
 from tests.catalog.sheets import ITEM, RESOURCE, position, workbook
 
@@ -146,7 +144,9 @@ class TestCsv:
     def test_big5_is_not_taken_for_gb18030_although_it_is_valid_there(self) -> None:
         content = (HEADER + "\n路燈,工務局,地號,每日,\n").encode("big5")
         content.decode("gb18030")
-        assert find_encoding(io.BytesIO(content), MAPPING) == "big5"
+        columns = MAPPING.columns()
+        found = find_encoding(io.BytesIO(content), ENCODINGS, ",", lambda header: columns <= set(header))
+        assert found == "big5"
 
     def test_bytes_of_no_encoding_are_refused(self) -> None:
         with pytest.raises(FileRefused):
@@ -195,95 +195,6 @@ class TestCsv:
             318,
             2,
         )
-
-
-def dataset(**changes: Any) -> dict[str, Any]:
-    plain = {
-        "title": "Grants", "description": "Awards", "keyword": ["grants"], "modified": "2020-01-01",
-        "publisher": {"name": "TIGTA", "subOrganizationOf": {"name": "Treasury"}},
-        "contactPoint": {"fn": "Office", "hasEmail": "mailto:a@b.example"}, "identifier": "T-1",
-        "accessLevel": "public", "bureauCode": ["015:00"], "programCode": ["015:001"],
-        "describedBy": "https://example.test/dictionary.pdf", "accrualPeriodicity": "R/P1Y",
-        "distribution": [{"mediaType": "text/csv", "downloadURL": "https://example.test/a.csv"}],
-    }  # fmt: skip
-    return {key: value for key, value in {**plain, **changes}.items() if value is not None}
-
-
-def from_dcat(*datasets: Any) -> list[Row]:
-    return list(read_dcat_us(io.BytesIO(json.dumps({"dataset": datasets}).encode())))
-
-
-class TestDcatUs:
-    def test_a_dataset_becomes_a_record(self) -> None:
-        row = only_read(from_dcat(dataset()))
-        record = row.record
-        assert row.agency == AgencyRef("TIGTA, Treasury", None, "TIGTA, Treasury") and row.notes == ()
-        assert (record.source_id, record.update_cycle) == ("T-1", UpdateCycle.YEARLY)
-        assert (record.format.type, record.sharing.mode and record.sharing.mode.type) == (
-            "csv",
-            PlatformMode.FILE,
-        )
-        assert record.extra["describedBy"] == "https://example.test/dictionary.pdf"
-        assert record.contact.email == "a@b.example"
-
-    @pytest.mark.parametrize(
-        ("level", "sharing", "openness"),
-        [
-            ("public", SharingType.UNCONDITIONAL, Openness.UNCONDITIONAL),
-            ("restricted public", SharingType.CONDITIONAL, Openness.NOT_OPEN),
-            ("non-public", SharingType.NOT_SHARED, Openness.NOT_OPEN),
-        ],
-    )
-    def test_access_levels(self, level: str, sharing: SharingType, openness: Openness) -> None:
-        record = only_read(from_dcat(dataset(accessLevel=level))).record
-        assert (record.sharing.type, record.openness.type) == (sharing, openness)
-
-    def test_rights_are_kept_as_the_words_of_the_source_and_never_made_up(self) -> None:
-        stated = only_read(from_dcat(dataset(accessLevel="non-public", rights="Contains PII"))).record.sharing
-        unsaid = only_read(from_dcat(dataset(accessLevel="non-public", rights="true"))).record.sharing
-        assert stated.reason == "Contains PII"
-        assert unsaid.reason == unsaid.citation == stated.citation and "non-public" in (unsaid.reason or "")
-
-    def test_what_its_own_schema_refuses_is_noted_and_comes_in(self) -> None:
-        row = only_read(from_dcat(dataset(keyword=None)))
-        assert [note.field for note in row.notes] == ["/keyword"]
-
-    def test_what_cannot_come_in_is_refused_beside_what_can(self) -> None:
-        rows = from_dcat(7, dataset(identifier=None), dataset(title=""), dataset(title="x" * 600), dataset())
-        assert [type(row) for row in rows] == [Rejected, Rejected, Rejected, Rejected, Read]
-
-    @pytest.mark.parametrize("value", [{"name": "a"}, [["b"]], 5, "one", None])
-    def test_members_of_a_wrong_shape_never_break_the_run(self, value: Any) -> None:
-        for member in dataset():
-            assert len(from_dcat({**dataset(), member: value})) == 1
-
-    def test_members_nested_without_end_are_refused_and_do_not_stop_the_run(self) -> None:
-        deep: Any = 1
-        for _ in range(400):
-            deep = [deep]
-        assert [type(row) for row in from_dcat(dataset(extra_member=deep), dataset())] == [Rejected, Read]
-
-    def test_unstorable_characters_are_left_out(self) -> None:
-        row = only_read(from_dcat(dataset(title="a\x00b\ud800", extra_member={"k\x00": "v\x00"})))
-        assert row.record.title == "ab" and row.record.extra["extra_member"] == {"k": "v"}
-
-    @pytest.mark.parametrize(
-        "content",
-        [b"{", b"[]", b'{"dataset": {}}', b"[" * 100_000, b'{"dataset": [NaN]}', b'{"dataset": [\xff]}'],
-    )
-    def test_what_is_no_inventory_is_refused(self, content: bytes) -> None:
-        with pytest.raises(FileRefused):
-            list(read_dcat_us(io.BytesIO(content)))
-
-    def test_us_inventories(self, shared_data: Path) -> None:
-        rows: list[Row] = []
-        for path in sorted((shared_data / "us-datajson").glob("*.json")):
-            with path.open("rb") as stream:
-                rows += read_dcat_us(stream)
-        read = [row for row in rows if isinstance(row, Read)]
-        assert len(rows) == len(read) == 3357
-        assert sum(bool(row.notes) for row in read) == 6
-        assert sum("describedBy" in row.record.extra for row in read) == 710
 
 
 def sheet(content: io.BytesIO, *, for_filing: bool = True) -> list[Row]:
@@ -462,20 +373,37 @@ class TestDetection:
         ("head", "expected"),
         [
             (b"PK\x03\x04...", SourceFormat.WORKBOOK),
-            (b"\xef\xbb\xbf \n{", SourceFormat.DCAT_US),
+            (b'\xef\xbb\xbf \n{"dataset": []}', SourceFormat.DCAT_US),
+            (b'{"@type": "Catalog", "dataset": []}', SourceFormat.DCAT_US_3),
+            (b'{"@context": {}, "@graph": []}', SourceFormat.DCAT_AP),
+            (b"@prefix dcat: <http://www.w3.org/ns/dcat#> .", SourceFormat.DCAT_AP),
+            ("资源名称,摘要".encode("gb18030"), SourceFormat.TABLE),
             ("名稱,單位".encode("big5"), SourceFormat.CSV),
             ("名稱,單位".encode("utf-16"), SourceFormat.CSV),
         ],
     )
     def test_content_tells_the_format(self, head: bytes, expected: SourceFormat) -> None:
-        assert detect_format(head) is expected
+        mapping = MAPPING if expected is SourceFormat.CSV else None
+        assert open_source(io.BytesIO(head), mapping=mapping).format is expected
 
     @pytest.mark.parametrize(
-        "head", [b"", b"  ", b"%PDF-", b"<?xml", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"MZ\x00\x00"]
+        "head",
+        [
+            b"",
+            b"  ",
+            b"%PDF-",
+            b"<?xml",
+            b"<html>",
+            b"[]",
+            b'{"a": 1}',
+            b"\xd0\xcf\x11\xe0",
+            b"\x1f\x8b",
+            b"MZ\x00\x00",
+        ],
     )
     def test_the_rest_is_refused(self, head: bytes) -> None:
         with pytest.raises(FileRefused):
-            detect_format(head)
+            open_source(io.BytesIO(head))
 
 
 @pytest.mark.parametrize(
