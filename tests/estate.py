@@ -31,6 +31,8 @@ from app.kernel.ledger import LedgerEntry
 from app.kernel.timestamping import LedgerTimestamp
 from app.main import ROUTERS, create_app
 from app.settings import Settings
+from catalog.collection import desk
+from catalog.collection.audited import AuditedMember, AuditedRecord
 from exchange.delivery.protocol import ReceiptBatch
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
@@ -212,6 +214,19 @@ class Estate:
         version = criticised["version"]
         notice = world.call("POST", path, "city_authority", APPROVER, version=version, expect=201)
         self._add("notice.read", "issued", Call((notice["id"],)))
+        self._audit()
+
+    def _audit(self) -> None:
+        world, held = self.world, [("civil", self.resource), ("health", self.world.publish())]
+        members = tuple(
+            AuditedMember(
+                resource_id=resource, resource_title="登记", agency_id=world.town.id(agency), agency_name=agency,
+                item_code="name", item_name="姓名",
+            )
+            for agency, resource in held
+        )  # fmt: skip
+        twice = AuditedRecord(relation="same_element", band="reuse_expected", score=0.9, members=members)
+        desk.take_in(world.session, [twice], model_version="1")
 
     def _plan(self, *names: str, filed: bool = True) -> Json:
         plan: Json = self.world.call("POST", "/plans", "civil", CLERK, body=planned(*names), expect=201)

@@ -19,7 +19,7 @@ from app.kernel.keys import ServiceKeys
 from app.kernel.machine import Machine, may
 from app.tables import machines
 from catalog.resources.states import RESOURCE
-from tests.catalog.test_collection_states import FINDING_TABLE, PLAN_TABLE
+from tests.catalog.test_collection_states import AUDIT_FINDING_TABLE, FINDING_TABLE, PLAN_TABLE
 from tests.estate import estate_on
 from tests.exchange.test_states import MACHINES as OF_THE_EXCHANGE
 
@@ -54,6 +54,7 @@ TABLES |= {
     "ledger_witness": WITNESS_TABLE,
     "plan": PLAN_TABLE,
     "finding": FINDING_TABLE,
+    "audit_finding": AUDIT_FINDING_TABLE,
 }
 PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer"}
 ROLES = {

@@ -1,4 +1,4 @@
-"""Tables of collection: plans, findings, notices."""
+"""Tables of collection: plans, findings, notices, decided links of names, the audit desk's findings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.db import Base, Identified, Stateful
+from catalog.collection.audited import AuditedRecord
 from catalog.collection.knowledge import Band
 from catalog.collection.record import Candidate, CoverageRecord, PlannedItemRecord, PlanRecord
 from catalog.collection.states import blocks
@@ -112,3 +113,61 @@ class Notice(Base, Identified):
     text_en: Mapped[str]
 
     __table_args__ = (UniqueConstraint("authority_id", "year", "sequence", name="uq_notice_sequence"),)
+
+
+class ItemLink(Base, Identified):
+    """What people decided of two items: the same data element, or different ones. `created_at` is when.
+
+    Names and topics (title of the plan or resource, and its population) stand as they were written, so that a
+    later normalisation still reads them. Of two rows for one pair the newer counts. Rows are never changed or
+    removed (trigger).
+    """
+
+    __tablename__ = "item_link"
+
+    left_name: Mapped[str]
+    left_topic: Mapped[str]
+    right_name: Mapped[str]
+    right_topic: Mapped[str]
+    verdict: Mapped[str]  # same | different
+    source: Mapped[str]  # kind of what was decided: finding | audit_finding
+    source_id: Mapped[UUID]
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))  # that decided
+    decided_by: Mapped[UUID]
+
+    __table_args__ = (
+        Index("ix_item_link_created_at", "created_at"),
+        CheckConstraint("verdict IN ('same', 'different')", name="verdict"),
+        CheckConstraint("source IN ('finding', 'audit_finding')", name="source"),
+    )
+
+
+class AuditFinding(Base, Stateful):
+    """Items or resources that several agencies seem to hold twice, as an audit of the whole catalog found them.
+    `key` names the same finding in every audit; `record` is what the last one said of it."""
+
+    __tablename__ = "audit_finding"
+
+    key: Mapped[str] = mapped_column(unique=True)
+    jurisdiction_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jurisdiction.id"), index=True
+    )  # above all members
+    authority_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))  # decides
+    relation: Mapped[str]
+    band: Mapped[str]
+    score: Mapped[float]
+    record: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    model_version: Mapped[str]
+    assignee_id: Mapped[UUID | None] = mapped_column(ForeignKey("person.id"))
+    decision: Mapped[str | None]
+    decided_by: Mapped[UUID | None]
+
+    __table_args__ = (
+        Index("ix_audit_finding_state", "state", "band", "score", "id"),
+        CheckConstraint("relation IN ('same_element', 'copy', 'subset', 'overlap')", name="relation"),
+        CheckConstraint("band IN ('reuse_expected', 'review')", name="band"),
+    )
+
+    @property
+    def typed(self) -> AuditedRecord:
+        return AuditedRecord.model_validate(self.record)

@@ -1,4 +1,4 @@
-"""Collection plan (采集计划) and finding (重复采集): who may do what when, as two tables.
+"""Collection plan (采集计划), finding (重复采集) and audit finding: who may do what when, as tables.
 
 Pure. Nothing is refused automatically: the check flags, the agency answers, the authority decides.
 Sources: Regulation Art. 17, 46(1); Decree 809 Art. 19.
@@ -110,6 +110,39 @@ FINDING = Machine(
         ),
     ),
 )
+
+OPEN, ASSIGNED, CONFIRMED, DISMISSED, GONE = "open", "assigned", "confirmed", "dismissed", "gone"
+
+AUDIT_FINDING = Machine(
+    "audit_finding",
+    states={
+        OPEN: Text("待核", "open"),
+        ASSIGNED: Text("核查中", "assigned"),
+        CONFIRMED: Text("确认重复", "confirmed as duplicate"),
+        DISMISSED: Text("并非重复", "not a duplicate"),
+        GONE: Text("已不存在", "no longer found"),
+    },
+    acts={
+        "find": Text("审计发现", "find"),
+        "find_again": Text("再次发现", "find again"),
+        "assign": Text("分派", "assign"),
+        "confirm": Text("确认重复", "confirm"),
+        "dismiss": Text("认定并非重复", "dismiss"),
+        "reopen": Text("重新核查", "reopen"),
+        "vanish": Text("不再发现", "no longer find"),
+    },
+    rows=(
+        Transition(None, "find", (_SYSTEM,), OPEN, "REG-17, 809-19"),
+        *(Transition(state, "assign", _DECIDERS, ASSIGNED, "REG-17") for state in (OPEN, ASSIGNED)),
+        *(Transition(state, "confirm", _DECIDERS, CONFIRMED, "809-19") for state in (OPEN, ASSIGNED)),
+        *(Transition(state, "dismiss", _DECIDERS, DISMISSED, "809-19") for state in (OPEN, ASSIGNED)),
+        *(Transition(state, "reopen", _DECIDERS, OPEN, "REG-17") for state in (CONFIRMED, DISMISSED)),
+        *(Transition(state, "vanish", (_SYSTEM,), GONE, "REG-17") for state in (OPEN, ASSIGNED)),
+        Transition(GONE, "find_again", (_SYSTEM,), OPEN, "REG-17, 809-19"),
+    ),
+)
+UNDECIDED = (OPEN, ASSIGNED)
+
 # An item with such a finding is not collected: it was given up, is had by sharing, or was criticised.
 STRUCK = (WITHDRAWN, SHARED_INSTEAD, NOTICED)
 AGENCYS_TURN = (FLAGGED, UPHELD)

@@ -1,4 +1,4 @@
-"""Plans and findings: every state × act × party × role against tables written by hand, and what blocks."""
+"""Plans, findings and audit findings: every state × act × party × role against tables written by hand, and what blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from app.kernel.actor import Role
 from app.kernel.machine import Machine, may
-from catalog.collection.states import FINDING, GROUNDS, PLAN, blocks, hindrance
+from catalog.collection.states import AUDIT_FINDING, FINDING, GROUNDS, PLAN, blocks, hindrance
 from tests.catalog.bureau import APPROVER, CATALOG, CLERK, MEDIATOR
 
 PLAN_TABLE = """
@@ -46,6 +46,21 @@ appealed    uphold         A.k,A.m  upheld
 appealed    mark_overdue   CLOCK    appealed
 """
 
+AUDIT_FINDING_TABLE = """
+new        find        SYSTEM   open
+open       assign      A.k,A.m  assigned
+open       confirm     A.k,A.m  confirmed
+open       dismiss     A.k,A.m  dismissed
+open       vanish      SYSTEM   gone
+assigned   assign      A.k,A.m  assigned
+assigned   confirm     A.k,A.m  confirmed
+assigned   dismiss     A.k,A.m  dismissed
+assigned   vanish      SYSTEM   gone
+confirmed  reopen      A.k,A.m  open
+dismissed  reopen      A.k,A.m  open
+gone       find_again  SYSTEM   open
+"""
+
 PARTIES = {"O": "owner", "A": "authority", "SYSTEM": "system", "CLOCK": "clock"}
 ROLES = {"c": CLERK, "a": APPROVER, "k": CATALOG, "m": MEDIATOR}
 
@@ -63,7 +78,9 @@ def read_table(table: str) -> dict[tuple[str | None, str], tuple[set[tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("machine", "table"), [(PLAN, PLAN_TABLE), (FINDING, FINDING_TABLE)], ids=["plan", "finding"]
+    ("machine", "table"),
+    [(PLAN, PLAN_TABLE), (FINDING, FINDING_TABLE), (AUDIT_FINDING, AUDIT_FINDING_TABLE)],
+    ids=["plan", "finding", "audit_finding"],
 )
 def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
     expected = read_table(table)
@@ -111,7 +128,7 @@ def test_what_the_moment_allows(state: str, act: str, overdue: bool, appealed: b
 
 
 def test_every_label_is_there_in_both_languages() -> None:
-    texts = [t for m in (PLAN, FINDING) for t in (*m.states.values(), *m.acts.values())]
+    texts = [t for m in (PLAN, FINDING, AUDIT_FINDING) for t in (*m.states.values(), *m.acts.values())]
     texts += [ground.label for ground in GROUNDS.values()]
     assert all(t.zh and t.en and t.zh != t.en for t in texts)
     assert all(ground.basis.startswith(("REG-", "809-")) for ground in GROUNDS.values())
