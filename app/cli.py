@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from app import cli_ledger
 from app.kernel.errors import Problem
 from app.kernel.postgres_files import DatabaseNotUsable
-from app.settings import DEFAULT_PORT, Settings, data_folder
+from app.settings import DEFAULT_PORT, data_folder
 from app.terminal import LOCALE, Data, Json, err, finish, opened, out, pick
 
 cli = typer.Typer(
@@ -43,7 +44,7 @@ def serve(
     from app import serve as service
     from app.migrate import migrate as bring_up_to_date
     from app.processes import require_free
-    from app.settings import keys_of, private_networks
+    from app.settings import keys_of, settings_from_environment
 
     folder = data_folder(data)
     own_gateway_port = gateway_port or port + 1
@@ -52,12 +53,10 @@ def serve(
         require_free(host, needed)
     with service.HeldDatabase(folder) as held:
         bring_up_to_date(held.url)
-        settings = Settings(
-            data=folder,
-            database_url=held.url,
+        settings = replace(
+            settings_from_environment(folder, held.url),
             public_url=url,
             gateway_url=f"http://{host}:{own_gateway_port}",
-            private_networks=private_networks(),
         )
         keys_of(settings)
         if demo:
@@ -100,6 +99,7 @@ def gateway(
     issuer: Annotated[str | None, typer.Option(help="令牌签发者，默认同中心 issuer of tokens")] = None,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = DEFAULT_PORT + 1,
+    url: Annotated[str | None, typer.Option(help="需求方访问本网关的地址 where requesters reach it")] = None,
 ) -> None:
     """运行网关：只放行约定的内容。Run a gateway, which lets through what was agreed and nothing else."""
     from app.kernel.keys import load_private_jwk
@@ -109,7 +109,7 @@ def gateway(
     die_with_parent()
     settings = GatewaySettings(
         centre=centre, issuer=issuer, client_id=client_id, key=load_private_jwk(key),
-        data=data_folder(data), host=host, port=port,
+        data=data_folder(data), host=host, port=port, url=url,
     )  # fmt: skip
     run_gateway(settings)
 
@@ -119,6 +119,24 @@ def migrate(data: Data = None, as_json: Json = False) -> None:
     """把数据库升级到本版本。Bring the database to this release."""
     with opened(data):
         finish({"migrated": True}, [pick("数据库已是最新。", "The database is up to date.")], as_json=as_json)
+
+
+@cli.command("rotate-keys")
+def rotate_keys(
+    data: Data = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="旧签名密钥立即作废 accept no earlier signing key from now on")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """更换令牌签名密钥与封存密钥。Change the keys that sign tokens and those that seal credentials."""
+    from app.operate import rotate_keys as rotate
+    from app.settings import keys_of
+
+    with opened(data) as (settings, database):
+        sealed = rotate(database, keys_of(settings), at_once=at_once)
+    lines = [pick(f"已更换密钥，重新封存 {sealed} 项。", f"Keys changed; {sealed} secrets sealed again.")]
+    finish({"sealed_again": sealed}, lines, as_json=as_json)
 
 
 @cli.command("import")

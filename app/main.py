@@ -11,6 +11,8 @@ from sqlalchemy import text
 from app.console import install as console
 from app.identity import permissions
 from app.identity.api import router as identity_router
+from app.identity.clients import PublishedKeys, fetch_by
+from app.identity.clients_api import router as clients_router
 from app.identity.ledger_api import router as ledger_router
 from app.identity.permissions import REGISTRY, operations_of
 from app.identity.tokens import TokenIssuer
@@ -56,6 +58,7 @@ def ready(session: DbSession) -> dict[str, str]:
 ROUTERS = (
     health,
     identity_router,
+    clients_router,
     ledger_router,
     witnesses_router,
     resources_router,
@@ -89,6 +92,7 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.keys = keys
     app.state.index = CatalogIndex.open(settings.index)
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
+    app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
     http.install(app)
     require_policies((*ROUTERS, *console.ROUTERS))
     for router in ROUTERS:

@@ -21,7 +21,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
-from app.identity.models import Agency, Client, Jurisdiction, Person
+from app.identity.models import Agency, Client, Jurisdiction, Person, SecondFactor
 from app.kernel import history, ledger, timestamping, verification
 from app.kernel.actor import Actor, ActorKind, Role, system_actor
 from app.kernel.checkpoint import VerifierKey
@@ -43,6 +43,7 @@ from catalog.search import indexing
 from catalog.search import service as search
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.delivery import receipts
+from exchange.delivery.models import ProviderSource
 
 OPERATOR = system_actor("operator")
 
@@ -269,3 +270,22 @@ def examine(settings: Settings, database: Database) -> dict[str, dict[str, Any]]
 
 def _private(folder: Path) -> bool:
     return not folder.exists() or all(not file.stat().st_mode & 0o077 for file in folder.iterdir())
+
+
+def rotate_keys(database: Database, keys: ServiceKeys, *, at_once: bool) -> int:
+    """Give tokens their next signing key (`at_once`: and accept no other), and seal every secret at rest with a
+    new key; gives how many. Safe beside the running service, and to run again after it was interrupted."""
+    keys.token.rotate(early=True, at_once=at_once)
+    count = 0
+    with database.transaction() as session:
+        session.execute(text("LOCK TABLE provider_source, second_factor IN SHARE ROW EXCLUSIVE MODE"))
+        keys.seal.add_key()
+        for source in session.scalars(select(ProviderSource).where(ProviderSource.credentials.is_not(None))):
+            assert source.credentials is not None
+            source.credentials = keys.seal.encrypt(keys.seal.decrypt(source.credentials))
+            count += 1
+        for factor in session.scalars(select(SecondFactor)):
+            factor.sealed = keys.seal.encrypt(keys.seal.decrypt(factor.sealed))
+            count += 1
+    keys.seal.forget_earlier_keys()
+    return count

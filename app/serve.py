@@ -20,7 +20,7 @@ from typing import Self
 import httpx2
 from sqlalchemy import create_engine, select
 
-from app.identity import tokens
+from app.identity import clients
 from app.identity.models import Client, Jurisdiction
 from app.kernel.actor import Scope, system_actor
 from app.kernel.db import Database, sqlalchemy_url
@@ -92,12 +92,12 @@ def ensure_gateway(database: Database, settings: Settings) -> bool:
         by = system_actor("serve")
         client = session.scalar(select(Client).where(Client.name == GATEWAY_CLIENT))
         if client is None:
-            client = tokens.register_client(
+            client = clients.register_client(
                 session, name=GATEWAY_CLIENT, title="中心网关 central gateway", agency_id=authority_id,
                 scopes=frozenset({Scope.GATEWAY}), by=by,
             )  # fmt: skip
         with suppress(Conflict):
-            tokens.add_client_key(session, client, key.as_dict(private=False), by=by)
+            clients.add_client_key(session, client, key.as_dict(private=False), by=by)
     return True
 
 
@@ -154,6 +154,7 @@ def add_gateway(
         sys.executable, "-m", "app.cli", "gateway", "--centre", f"http://{host}:{port}",
         "--issuer", settings.public_url, "--client-id", GATEWAY_CLIENT, "--key", str(settings.keys / "gateway.pem"),
         "--data", str(settings.data / "gateway"), "--host", host, "--port", str(gateway_port),
+        *(("--url", settings.gateway_url) if settings.gateway_url else ()),
     ]  # fmt: skip
     supervisor.add("gateway", command, child_environment(settings))
 

@@ -23,6 +23,7 @@ class Settings:
     providers register data in private networks and on this machine, where a government extranet has it.
     `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
+    `national_algorithms` seals secrets with SM4-GCM.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class Settings:
     private_sources: bool = True
     private_networks: tuple[Network, ...] = ()
     timestamp_url: str | None = None
+    national_algorithms: bool = False
 
     @property
     def keys(self) -> Path:
@@ -68,9 +70,11 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
         gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None, private_networks=private_networks(environ),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
+        national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
     )  # fmt: skip
 
 
 def keys_of(settings: Settings) -> ServiceKeys:
     """The deployment's keys; a new ledger is named after the public URL."""
-    return load_keys(settings.keys, settings.public_url.split("://", 1)[-1].rstrip("/") + "/ledger")
+    origin = settings.public_url.split("://", 1)[-1].rstrip("/") + "/ledger"
+    return load_keys(settings.keys, origin, national=settings.national_algorithms)

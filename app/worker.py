@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.identity.tidy import tidy
 from app.kernel import deadlines, jobs, ledger, timestamping
 from app.kernel.db import Database
 from app.kernel.deadlines import Consequence
@@ -41,6 +42,7 @@ SWEEP_EVERY_S = 5.0
 RESCUE_EVERY_S = 10.0
 STAMP_EVERY = timedelta(hours=1)
 STAMP_TRY_EVERY_S = 60.0
+TIDY_EVERY_S = 60.0
 STOP_WITHIN_S = 20
 
 
@@ -100,7 +102,8 @@ class Loops:
 
 
 def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Loops:
-    """Start the sequencer, the sweep, the indexer and, where there is an authority for it, time stamping."""
+    """Start the sequencer, the sweep, the indexer, what forgets and changes keys, and time stamping where there
+    is an authority for it."""
     index = CatalogIndex.open(settings.index)
     missed = consequences()
 
@@ -115,10 +118,17 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     def follow() -> int:
         return indexing.run_once(database, index)
 
+    def tidied() -> int:
+        keys.token.rotate()
+        with database.transaction() as session:
+            tidy(session)
+        return 0
+
     loops = Loops()
     loops.every(SEQUENCE_EVERY_S, sequence)
     loops.every(SWEEP_EVERY_S, sweep)
     loops.every(INDEX_EVERY_S, follow)
+    loops.every(TIDY_EVERY_S, tidied)
     if url := settings.timestamp_url:
 
         def stamp() -> int:

@@ -21,7 +21,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.identity import sessions, witnesses
+from app.identity import clients, sessions, witnesses
+from app.identity.models import Client
 from app.kernel import clock, ledger
 from app.kernel.actor import Role, Scope
 from app.kernel.checkpoint import Cosigner, Signer
@@ -130,6 +131,13 @@ class Estate:
         client = {**of_civil, "title": "业务系统", "scopes": ["catalog"], "jwk": key}
         self._add("client.register", "provider", Call(body=client))
         self._add("client.add_key", "provider", Call((self.newcomer.id,), {"jwk": key}))
+        self._add("client.keys", "provider", Call((self.newcomer.id,)))
+        self._add("client.remove_key", "provider", Call((self.newcomer.id, self.newcomer.key.kid)))
+        self._add("client.suspend", "provider", Call((self.newcomer.id,), WHY))
+        asleep = system(self.world, "civil", Scope.CATALOG)
+        row = self.world.session.get_one(Client, asleep.id)
+        clients.set_active(self.world.session, row, False, reason="停用", by=OPERATOR)
+        self._add("client.resume", "suspended", Call((asleep.id,), WHY))
 
     def _catalog(self) -> None:
         world = self.world

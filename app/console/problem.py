@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.console.view import actor_of, locale_of, render
-from app.identity.sessions import COOKIE
+from app.identity.sessions import take_cookie
 from app.kernel.errors import NotSignedIn, Problem
 
 
@@ -20,7 +20,7 @@ def problem_page(request: Request, problem: Problem) -> Response:
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         address = f"/sign-in?next={quote(back)}" if request.method == "GET" and back != "/" else "/sign-in"
         response = RedirectResponse(address, 303)
-        response.delete_cookie(COOKIE)
+        take_cookie(request, response)
         return response
     page = render(
         request, actor, locale_of(request, actor), "problem.html", status=problem.status, here="/",

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psycopg
-from cryptography.fernet import Fernet
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from app.identity.models import Agency, Jurisdiction, Person
 from app.kernel.actor import Actor, system_actor
 from app.kernel.db import Database, advisory_lock
 from app.kernel.keys import ServiceKeys
+from app.kernel.seal import Seal
 from catalog.resources.importing import Incoming, upsert_imported
 from catalog.resources.models import Resource
 from exchange.delivery.models import ProviderSource
@@ -176,7 +176,7 @@ def _table(dsn: str) -> TableRegistration:
 
 
 def _connect(
-    session: Session, seal: Fernet, code: str, login: str, registration: HttpRegistration | TableRegistration
+    session: Session, seal: Seal, code: str, login: str, registration: HttpRegistration | TableRegistration
 ) -> int:
     """Let the provider's clerk connect the source of a resource, unless just this one is connected."""
     resource = session.scalars(select(Resource).filter_by(source=SOURCE, source_id=code)).one()
@@ -188,7 +188,7 @@ def _connect(
 
 
 def _is_connected(
-    session: Session, seal: Fernet, resource: Resource, registration: HttpRegistration | TableRegistration
+    session: Session, seal: Seal, resource: Resource, registration: HttpRegistration | TableRegistration
 ) -> bool:
     row = session.get(ProviderSource, resource.id)
     wanted = registration.model_dump(exclude={"headers", "password"})

@@ -16,7 +16,7 @@ from app.identity.models import Agency, Jurisdiction
 from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id
-from app.kernel.errors import Conflict, Fault, Invalid, NotFound
+from app.kernel.errors import Conflict, Fault, Invalid, NotFound, NotPermitted
 from app.kernel.text import Text
 
 
@@ -185,3 +185,24 @@ def competent_authority(session: Session, requester: Agency, provider: Agency) -
 def is_within(session: Session, jurisdiction_id: UUID, superior_id: UUID) -> bool:
     """Whether a jurisdiction is `superior_id` or lies below it."""
     return superior_id in _path(session, jurisdiction_id)
+
+
+def require_within(session: Session, actor: Actor, jurisdiction_id: UUID | None) -> None:
+    """Errors: NotPermitted where a jurisdiction is not the actor's own or below it."""
+    if (
+        jurisdiction_id is None
+        or actor.jurisdiction_id is None
+        or not is_within(session, jurisdiction_id, actor.jurisdiction_id)
+    ):
+        raise NotPermitted(Text("不在您所属行政区划之内。", "Outside your jurisdiction."))
+
+
+def require_agency_within(session: Session, actor: Actor, agency_id: UUID) -> None:
+    """An agency outside the actor's jurisdiction is answered like one that does not exist. Errors: NotFound."""
+    row = session.get(Agency, agency_id)
+    if (
+        row is None
+        or actor.jurisdiction_id is None
+        or not is_within(session, row.jurisdiction_id, actor.jurisdiction_id)
+    ):
+        raise NotFound()

@@ -1,42 +1,39 @@
-"""REST of identity: sign-in, machine tokens, jurisdictions, agencies, people, clients."""
+"""REST of identity: sign-in, jurisdictions, agencies, people."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import Uuid, any_, literal, select
 
-from app.identity import agencies, sessions, tokens
-from app.identity.models import Agency, Client, Jurisdiction, Person
+from app.identity import agencies, sessions
+from app.identity.models import Agency, Jurisdiction, Person
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, ActorKind, Role, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import NotFound, NotPermitted, NotSignedIn
+from app.kernel.errors import NotFound, NotSignedIn
 from app.kernel.http import respond
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.text import Text
 from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, encode_cursor, id_in_cursor, read_cursor
 
 router = APIRouter(tags=["identity"], route_class=CreatingRoute)
 
 SYSTEM = (Role.SYSTEM_ADMINISTRATOR,)
 SECURITY = (Role.SECURITY_ADMINISTRATOR,)
-permit("session.create", "token.issue", "token.metadata", "token.keys", anonymous=True)
+permit("session.create", anonymous=True)
 permit("session.end", "me.set_password")  # a system has neither
 permit("me.read", "jurisdiction.list", "agency.list", "agency.read", scope=Scope.CATALOG)
 permit("jurisdiction.register", "agency.register", roles=SYSTEM, authority=True)
 permit(
     "person.register",
     "person.issue_secret",
-    "client.register",
-    "client.add_key",
     roles=SECURITY,
     authority=True,
 )
-permit("person.list", "client.list", roles=(*SECURITY, Role.AUDIT_ADMINISTRATOR), authority=True)
+permit("person.list", roles=(*SECURITY, Role.AUDIT_ADMINISTRATOR), authority=True)
 
 
 class SignIn(Wire):
@@ -125,31 +122,6 @@ class Secret(Wire):
     one_time_secret: str
 
 
-class ClientOut(Wire):
-    id: UUID
-    name: str
-    title: str
-    agency_id: UUID
-    scopes: list[Scope]
-    active: bool
-
-
-class NewClient(Wire):
-    name: ShortText
-    title: ShortText
-    agency_id: UUID
-    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
-    jwk: dict[str, Any] = Field(max_length=20)
-
-
-class NewKey(Wire):
-    jwk: dict[str, Any] = Field(max_length=20)
-
-
-class Key(Wire):
-    kid: str
-
-
 Signed = Annotated[Actor, permitted("me.read")]
 
 
@@ -171,10 +143,7 @@ def end_session(
     actor: Annotated[Actor, permitted("session.end")], request: Request, session: DbSession
 ) -> Response:
     """Sign out."""
-    token = request.headers.get("authorization", "").partition(" ")[2] or request.cookies.get(
-        sessions.COOKIE, ""
-    )
-    sessions.sign_out(session, token)
+    sessions.sign_out(session, sessions.session_token(request))
     return Response(status_code=204)
 
 
@@ -195,48 +164,6 @@ def set_password(
     """Set one's own password."""
     sessions.set_password(session, password=body.password, by=actor)
     return Response(status_code=204)
-
-
-@router.post("/oauth/token", operation_id="token.issue", dependencies=[permitted("token.issue")])
-def issue_token(
-    request: Request,
-    session: DbSession,
-    grant_type: Annotated[str, Form(max_length=100)],
-    client_assertion: Annotated[str, Form(max_length=8192)],
-    client_assertion_type: Annotated[str, Form(max_length=200)],
-    scope: Annotated[str | None, Form(max_length=500)] = None,
-) -> dict[str, Any]:
-    """client_credentials with private_key_jwt (RFC 6749 §4.4, RFC 7523)."""
-    return tokens.issue(
-        session, request.app.state.tokens, grant_type=grant_type, assertion_type=client_assertion_type,
-        assertion=client_assertion, scope=scope,
-    )  # fmt: skip
-
-
-@router.get(
-    "/.well-known/oauth-authorization-server", operation_id="token.metadata",
-    dependencies=[permitted("token.metadata")],
-)  # fmt: skip
-def metadata(request: Request) -> dict[str, Any]:
-    """Authorization server metadata (RFC 8414)."""
-    issuer: tokens.TokenIssuer = request.app.state.tokens
-    return {
-        "issuer": issuer.issuer,
-        "token_endpoint": issuer.token_endpoint,
-        "jwks_uri": f"{issuer.issuer}/.well-known/jwks.json",
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
-        "scopes_supported": [scope.value for scope in Scope],
-        "response_types_supported": [],
-    }
-
-
-@router.get("/.well-known/jwks.json", operation_id="token.keys", dependencies=[permitted("token.keys")])
-def key_set(request: Request) -> dict[str, Any]:
-    """The keys that access tokens and grants are signed with (RFC 7517)."""
-    issuer: tokens.TokenIssuer = request.app.state.tokens
-    return issuer.key_set()
 
 
 @router.get(
@@ -262,7 +189,7 @@ def register_jurisdiction(
 ) -> JurisdictionOut:
     """Add a jurisdiction below one of one's own."""
     parent = agencies.jurisdiction_by_code(session, body.parent_code) if body.parent_code else None
-    _require_within(session, actor, parent.id if parent else None)
+    agencies.require_within(session, actor, parent.id if parent else None)
     row = agencies.register_jurisdiction(
         session, code=body.code, name=body.name, name_en=body.name_en, parent_code=body.parent_code, by=actor
     )
@@ -294,7 +221,7 @@ def register_agency(
 ) -> AgencyOut:
     """Register an agency of one's own jurisdiction or one below (Regulation Art. 40: leader and office)."""
     jurisdiction = agencies.jurisdiction_by_code(session, body.jurisdiction_code)
-    _require_within(session, actor, jurisdiction.id)
+    agencies.require_within(session, actor, jurisdiction.id)
     row = agencies.register_agency(
         session, name=body.name, name_en=body.name_en, jurisdiction_id=jurisdiction.id,
         credit_code=body.credit_code, responsible_leader=body.responsible_leader,
@@ -331,7 +258,7 @@ def register_person(
     body: NewPerson, actor: Annotated[Actor, permitted("person.register")], session: DbSession
 ) -> Secret:
     """Register a person and give their first one-time secret, shown this once."""
-    _require_agency_within(session, actor, body.agency_id)
+    agencies.require_agency_within(session, actor, body.agency_id)
     person = sessions.register_person(
         session,
         login=body.login,
@@ -355,82 +282,7 @@ def issue_secret(
     person = session.get(Person, person_id)
     if person is None:
         raise NotFound()
-    _require_agency_within(session, actor, person.agency_id)
+    agencies.require_agency_within(session, actor, person.agency_id)
     return Secret(
         login=person.login, one_time_secret=sessions.issue_one_time_secret(session, person, by=actor)
     )
-
-
-@router.get("/api/v1/clients", operation_id="client.list")
-def list_clients(
-    actor: Annotated[Actor, permitted("client.list")],
-    session: DbSession,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Page[ClientOut]:
-    """Clients of the agencies in one's own jurisdiction and below."""
-    query = (
-        select(Client)
-        .join(Agency, Agency.id == Client.agency_id)
-        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
-        .order_by(Client.name)
-        .limit(limit + 1)
-    )
-    if cursor:
-        query = query.where(Client.name > read_cursor(cursor, str))
-    rows = list(session.scalars(query))
-    page = [ClientOut.model_validate(row) for row in rows[:limit]]
-    return Page(items=page, next=encode_cursor(page[-1].name) if len(rows) > limit else None)
-
-
-@router.post("/api/v1/clients", status_code=201, operation_id="client.register", openapi_extra=ONCE)
-def register_client(
-    body: NewClient, actor: Annotated[Actor, permitted("client.register")], session: DbSession
-) -> ClientOut:
-    """Register an agency's system with its first public key."""
-    _require_agency_within(session, actor, body.agency_id)
-    client = tokens.register_client(
-        session,
-        name=body.name,
-        title=body.title,
-        agency_id=body.agency_id,
-        scopes=frozenset(body.scopes),
-        by=actor,
-    )
-    tokens.add_client_key(session, client, body.jwk, by=actor)
-    return ClientOut.model_validate(client)
-
-
-@router.post(
-    "/api/v1/clients/{client_id}/keys", status_code=201, operation_id="client.add_key", openapi_extra=ONCE
-)
-def add_client_key(
-    client_id: UUID, body: NewKey, actor: Annotated[Actor, permitted("client.add_key")], session: DbSession
-) -> Key:
-    """Register one more public key of a client."""
-    client = session.get(Client, client_id)
-    if client is None:
-        raise NotFound()
-    _require_agency_within(session, actor, client.agency_id)
-    return Key(kid=tokens.add_client_key(session, client, body.jwk, by=actor).kid)
-
-
-def _require_within(session: DbSession, actor: Actor, jurisdiction_id: UUID | None) -> None:
-    if (
-        jurisdiction_id is None
-        or actor.jurisdiction_id is None
-        or not agencies.is_within(session, jurisdiction_id, actor.jurisdiction_id)
-    ):
-        raise NotPermitted(Text("不在您所属行政区划之内。", "Outside your jurisdiction."))
-
-
-def _require_agency_within(session: DbSession, actor: Actor, agency_id: UUID) -> None:
-    """An agency outside the actor's jurisdiction is answered like one that does not exist."""
-    row = session.get(Agency, agency_id)
-    if (
-        row is None
-        or actor.jurisdiction_id is None
-        or not agencies.is_within(session, row.jurisdiction_id, actor.jurisdiction_id)
-    ):
-        raise NotFound()

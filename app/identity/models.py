@@ -6,11 +6,11 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, Uuid, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.kernel.clock import now
+from app.kernel.clock import new_id, now
 from app.kernel.db import Base, Identified
 
 
@@ -62,8 +62,16 @@ class Person(Base, Identified):
     password_hash: Mapped[str | None]
     failures: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None]
+    password_set_at: Mapped[datetime | None]
+    # Staff of a supplier (外包人员): keeps systems running, never sees or decides on data.
+    contractor: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    # Who they are at the identity provider, where they sign in there.
+    provider_subject: Mapped[str | None] = mapped_column(unique=True)
 
     __table_args__ = (
+        CheckConstraint(
+            "NOT contractor OR roles <@ ARRAY['system_administrator']::varchar[]", name="contractor"
+        ),
         # The three administrators are separated (GB/T 22239): nobody holds two of them.
         CheckConstraint(
             "(('system_administrator' = ANY(roles))::int + ('security_administrator' = ANY(roles))::int"
@@ -85,16 +93,73 @@ class OneTimeSecret(Base, Identified):
 
 
 class SignInSession(Base):
-    """A signed-in person. Only the hash of the token is kept."""
+    """A signed-in person. Only the hash of the token is kept; `id` is what its owner may know it by."""
 
     __tablename__ = "sign_in_session"
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    id: Mapped[UUID] = mapped_column(unique=True, default=new_id, server_default=text("gen_random_uuid()"))
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_seen_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    device: Mapped[str | None]  # the browser or program, as it calls itself
+    # Proved by more than a password: by a code, a recovery code or at the identity provider.
+    two_factors: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+
+
+class SecondFactor(Base):
+    """A person's authenticator (TOTP, RFC 6238). It counts once a code from it was `confirmed_at`."""
+
+    __tablename__ = "second_factor"
+
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)  # with the service's own key
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    confirmed_at: Mapped[datetime | None]
+    last_step: Mapped[int] = mapped_column(
+        BigInteger, default=0
+    )  # of the last code taken: none is taken twice
+
+
+class RecoveryCode(Base):
+    """A code that stands in once for a lost authenticator. Only its hash is kept."""
+
+    __tablename__ = "recovery_code"
+
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    used_at: Mapped[datetime | None]
+
+
+class ProviderSignIn(Base):
+    """A sign-in that is under way at the identity provider; used once, or forgotten after ten minutes."""
+
+    __tablename__ = "provider_sign_in"
+
+    state_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    binding_hash: Mapped[bytes] = mapped_column(LargeBinary)  # of the cookie in the browser that began it
+    nonce: Mapped[str]
+    verifier: Mapped[str]  # PKCE (RFC 7636)
+    back: Mapped[str]  # the page that the person came from
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Delegation(Base, Identified):
+    """授权代办: people of `to_agency_id` act for `for_agency_id` in these roles, until a date at most."""
+
+    __tablename__ = "delegation"
+
+    for_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))
+    to_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"), index=True)
+    roles: Mapped[list[str]] = mapped_column(ARRAY(String))
+    reason: Mapped[str]
+    until: Mapped[date]  # its last day
+    given_by: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint("for_agency_id <> to_agency_id", name="two_agencies"),)
 
 
 class Client(Base, Identified):
@@ -107,6 +172,8 @@ class Client(Base, Identified):
     agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"))
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String))
     active: Mapped[bool] = mapped_column(default=True)
+    jwks_uri: Mapped[str | None]  # where it publishes its keys, beside those that were uploaded
+    dpop_bound: Mapped[bool] = mapped_column(default=False)  # has bound tokens alone (RFC 9449 §5.2)
     keys: Mapped[list[ClientKey]] = relationship(lazy="raise", back_populates="client")
 
 
@@ -130,6 +197,16 @@ class UsedAssertion(Base):
     __tablename__ = "used_assertion"
 
     client_id: Mapped[UUID] = mapped_column(primary_key=True)
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UsedProof(Base):
+    """A DPoP proof that has been presented, kept as long as it would be accepted (RFC 9449 §11.1)."""
+
+    __tablename__ = "used_proof"
+
+    thumbprint: Mapped[str] = mapped_column(primary_key=True)
     jti: Mapped[str] = mapped_column(primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import argon2
-from fastapi import Request
+from fastapi import Request, Response
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -20,12 +20,14 @@ from app.identity.models import Agency, Jurisdiction, OneTimeSecret, Person, Sig
 from app.kernel import history
 from app.kernel.actor import ANONYMOUS, Actor, ActorKind, Role
 from app.kernel.clock import new_id, now
-from app.kernel.db import DbSession
+from app.kernel.db import Database, DbSession
+from app.kernel.dpop import ALGORITHMS, ProofInvalid, read_proof
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn
 from app.kernel.text import Locale, Text, negotiate_locale
 
 SESSION_PREFIX = "zts_"  # a session token, beside which everything else in Authorization is a JWT
 COOKIE = "zhengtong-session"
+HOST_COOKIE = "__Host-zhengtong-session"
 IDLE = timedelta(minutes=30)  # GB/T 22239 level 3
 ABSOLUTE = timedelta(hours=8)
 ONE_TIME = timedelta(hours=24)
@@ -156,16 +158,16 @@ def recognise(request: Request, session: DbSession) -> Actor:
 
     A credential that does not hold is refused, never taken for none. Errors: NotSignedIn, NotPermitted.
     """
-    header = request.headers.get("authorization")
-    if header is not None:
-        scheme, _, credential = header.partition(" ")
-        if scheme.lower() != "bearer" or not credential:
+    sent = request.headers.getlist("authorization")
+    if sent:
+        scheme, _, credential = sent[0].partition(" ")
+        if len(sent) > 1 or scheme.lower() not in ("bearer", "dpop") or not credential:
             raise NotSignedIn(headers={"WWW-Authenticate": "Bearer"})
         if credential.startswith(SESSION_PREFIX):
-            actor = _by_session(session, credential)
+            actor = _by_session(session, credential) if scheme.lower() == "bearer" else None
         else:
-            actor = tokens.actor_of_token(session, request.app.state.tokens, credential)
-    elif (cookie := request.cookies.get(COOKIE)) is not None:
+            actor = _by_token(request, session, scheme.lower(), credential)
+    elif (cookie := request.cookies.get(cookie_name(request))) is not None:
         require_same_origin(request)
         actor = _by_session(session, cookie)
     else:
@@ -176,6 +178,65 @@ def recognise(request: Request, session: DbSession) -> Actor:
     request.state.locale = negotiate_locale(asked) if asked else actor.locale
     request.state.actor = actor
     return actor
+
+
+def _by_token(request: Request, session: Session, scheme: str, credential: str) -> Actor | None:
+    """The client of an access token. A bound one comes with a proof of its key (RFC 9449 §7) and never as
+    Bearer. Errors: NotSignedIn."""
+    issuer: tokens.TokenIssuer = request.app.state.tokens
+    token = tokens.read_token(issuer, credential, now())
+    if token is None:
+        return None
+    if (token.bound_to is None) != (scheme == "bearer"):
+        raise _proof_refused("invalid_token", "the token and the scheme do not go together")
+    if token.bound_to is not None:
+        proofs = request.headers.getlist("dpop")
+        try:
+            if len(proofs) != 1:
+                raise ProofInvalid("one DPoP header with one proof")
+            proof = read_proof(
+                proofs[0], method=request.method, url=issuer.issuer + request.scope["raw_path"].decode("latin-1").partition("?")[0], at=now(),
+                token=credential, bound_to=token.bound_to,
+            )  # fmt: skip
+        except ProofInvalid as error:
+            raise _proof_refused("invalid_dpop_proof", str(error)) from None
+        # In a transaction of its own, before this request's has begun: a proof stays used whatever follows.
+        database: Database = request.app.state.database
+        with database.transaction() as own:
+            if not tokens.use_proof(own, proof):
+                raise _proof_refused("invalid_dpop_proof", "the proof has been used")
+    return tokens.actor_of_token(session, token)
+
+
+def _proof_refused(error: str, why: str) -> NotSignedIn:
+    challenge = f'DPoP error="{error}", algs="{" ".join(ALGORITHMS)}"'
+    detail = Text("绑定令牌的使用被拒绝：{why}。", "The bound token was refused: {why}.").with_(why=why)
+    return NotSignedIn(detail, headers={"WWW-Authenticate": challenge})
+
+
+def give_cookie(request: Request, response: Response, token: str) -> None:
+    """Let the browser carry the session."""
+    name = cookie_name(request)
+    response.set_cookie(name, token, httponly=True, samesite="lax", secure=name == HOST_COOKIE, path="/")
+
+
+def take_cookie(request: Request, response: Response) -> None:
+    """Let the browser forget the session."""
+    name = cookie_name(request)
+    response.delete_cookie(name, httponly=True, samesite="lax", secure=name == HOST_COOKIE, path="/")
+
+
+def session_token(request: Request) -> str:
+    """The session token that a request carries, in its header or its cookie; "" without one."""
+    carried = request.headers.get("authorization", "").partition(" ")[2]
+    return carried or request.cookies.get(cookie_name(request), "")
+
+
+def cookie_name(request: Request) -> str:
+    """Over https the `__Host-` name, which browsers take from this host alone, for all of it, and only secure.
+    A try-out over http has no such cookie."""
+    public_url: str = request.app.state.settings.public_url
+    return HOST_COOKIE if public_url.startswith("https:") else COOKIE
 
 
 def require_same_origin(request: Request) -> None:

@@ -1,40 +1,40 @@
-"""Access tokens for machine clients: client_credentials with private_key_jwt (RFC 7523, RFC 9068).
+"""Access tokens for machine clients: client_credentials with private_key_jwt (RFC 7523, RFC 9068), bound
+to a key where the client proves one (DPoP, RFC 9449).
 
-Owns assertions, access tokens and clients' keys. Built on joserfc: every claim is checked here, by name.
+Owns assertions and access tokens. Built on joserfc: every claim is checked here, by name.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import warnings
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey, import_key
-from sqlalchemy import delete, select
+from joserfc.jwk import KeySet
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.identity.models import Agency, Client, ClientKey, Jurisdiction, UsedAssertion
-from app.kernel import history
+from app.identity.clients import PublishedKeys
+from app.identity.models import Agency, Client, ClientKey, Jurisdiction, UsedAssertion, UsedProof
 from app.kernel.actor import Actor, ActorKind, Role, Scope
-from app.kernel.clock import new_id, now
-from app.kernel.errors import Conflict, Fault, Invalid, Problem
+from app.kernel.clock import now
+from app.kernel.db import Database
+from app.kernel.dpop import ALGORITHMS, Proof, ProofInvalid, WideHeaders, read_proof, signing_key
+from app.kernel.errors import Problem
+from app.kernel.keys import TokenKeys
 from app.kernel.text import Text
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ALGORITHMS = ["ES256", "PS256", "EdDSA", "Ed25519"]  # asymmetric only; RS256 is left out (FAPI 2.0 §5.4)
 ASSERTION_LIFETIME = timedelta(minutes=5)
 TOKEN_LIFETIME = timedelta(minutes=5)
 SKEW = timedelta(seconds=30)
-
-# RFC 9864 renames EdDSA to Ed25519; clients and verifiers in the field know the old name.
-warnings.filterwarnings("ignore", "EdDSA is deprecated")
+_HEADERS = WideHeaders(algorithms=list(ALGORITHMS))
 
 
 class TokenRefused(Problem):
@@ -49,10 +49,10 @@ class TokenRefused(Problem):
 
 @dataclass(frozen=True, slots=True)
 class TokenIssuer:
-    """Who issues: `issuer` is this service's public URL, `key` signs."""
+    """Who issues: `issuer` is this service's public URL; `keys` sign."""
 
     issuer: str
-    key: OKPKey
+    keys: TokenKeys
 
     @property
     def token_endpoint(self) -> str:
@@ -60,194 +60,256 @@ class TokenIssuer:
 
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """A signed JWT of media type `typ` over `claims`, which are taken as they are."""
-        return jwt.encode(
-            {"alg": "Ed25519", "typ": typ, "kid": self.key.kid}, claims, self.key, algorithms=["Ed25519"]
-        )
+        key = self.keys.signing()
+        return jwt.encode({"alg": "Ed25519", "typ": typ, "kid": key.kid}, claims, key, algorithms=["Ed25519"])
 
     def key_set(self) -> dict[str, Any]:
-        """The public keys (RFC 7517)."""
-        return dict(KeySet([self.key]).as_dict(private=False))
+        """The public keys (RFC 7517): the one that signs, those before it, and the next."""
+        return dict(KeySet([*self.keys.accepted()]).as_dict(private=False))
+
+    def metadata(self) -> dict[str, Any]:
+        """Authorization server metadata (RFC 8414)."""
+        algorithms = [name for name in ALGORITHMS if name != "Ed25519"]
+        return {
+            "issuer": self.issuer,
+            "token_endpoint": self.token_endpoint,
+            "jwks_uri": f"{self.issuer}/.well-known/jwks.json",
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "dpop_signing_alg_values_supported": algorithms,
+            "scopes_supported": [scope.value for scope in Scope],
+            "response_types_supported": [],
+        }
 
 
-def register_client(
-    session: Session, *, name: str, title: str, agency_id: UUID, scopes: frozenset[Scope], by: Actor
-) -> Client:
-    """Register an agency's system. Errors: Conflict, Invalid."""
-    if session.scalar(select(Client.id).where(Client.name == name)):
-        raise Conflict(Text("客户端标识已被使用：{name}", "The client id is taken: {name}").with_(name=name))
-    if session.get(Agency, agency_id) is None:
-        raise Invalid(faults=[Fault("/agency_id", Text("没有这个单位", "no such agency"))])
-    client = Client(id=new_id(), name=name, title=title, agency_id=agency_id, scopes=sorted(scopes))
-    session.add(client)
-    session.flush()
-    history.record(
-        session, kind="client", subject_id=client.id, act="register", by=by,
-        data={"name": name, "agency": str(agency_id), "scopes": sorted(scopes)},
-    )  # fmt: skip
-    return client
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A token request as it arrived; `proofs` are its DPoP headers."""
+
+    grant_type: str
+    assertion_type: str
+    assertion: str
+    scope: str | None
+    proofs: list[str]
 
 
-def add_client_key(session: Session, client: Client, jwk: dict[str, Any], *, by: Actor) -> ClientKey:
-    """Let a client sign with one more key; only its public part is accepted. Errors: Invalid, Conflict."""
-    rule = Text(
-        "ES256、PS256 或 EdDSA 的公钥（RFC 7517）", "a public key for ES256, PS256 or EdDSA (RFC 7517)"
-    )
-    if {"d", "p", "q", "k"} & jwk.keys():
-        raise Invalid(
-            faults=[
-                Fault(
-                    "/jwk",
-                    Text(
-                        "含有私钥，请立即作废并只提交公钥",
-                        "holds a private key: destroy it, send the public part",
-                    ),
-                    rule,
-                )
-            ]
-        )
-    try:
-        key = import_key(jwk)
-    except (JoseError, ValueError, TypeError, KeyError):
-        raise Invalid(
-            faults=[Fault("/jwk", Text("不是可用的公钥", "not a usable public key"), rule)]
-        ) from None
-    if not isinstance(key, (OKPKey, ECKey, RSAKey)):
-        raise Invalid(faults=[Fault("/jwk", Text("不支持的密钥类型", "key type not supported"), rule)])
-    kid = str(jwk.get("kid") or key.thumbprint())
-    if session.scalar(select(ClientKey.id).where(ClientKey.client_id == client.id, ClientKey.kid == kid)):
-        raise Conflict(Text("该密钥已登记。", "This key is registered."))
-    row = ClientKey(client_id=client.id, kid=kid, jwk={**key.as_dict(private=False), "kid": kid})
-    session.add(row)
-    history.record(session, kind="client", subject_id=client.id, act="add_key", by=by, data={"kid": kid})
-    return row
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """The client an assertion says it is of, before anything is believed."""
+
+    id: UUID
+    name: str
+    keys: list[dict[str, Any]]
+    jwks_uri: str | None
 
 
 def issue(
-    session: Session,
-    issuer: TokenIssuer,
-    *,
-    grant_type: str,
-    assertion_type: str,
-    assertion: str,
-    scope: str | None,
+    database: Database, issuer: TokenIssuer, published: PublishedKeys, wanted: Wanted
 ) -> dict[str, Any]:
     """The token response to a client_credentials request (RFC 6749 §4.4, RFC 7523 §2.2).
 
     The client's row is read each time, so that suspending it works at once. A scope the client lacks is
-    refused, not silently dropped. Errors: TokenRefused.
+    refused, not silently dropped. Transactions of its own: between them keys may be fetched, and a `jti`
+    stays used whatever is refused after it. Errors: TokenRefused.
     """
-    if grant_type != "client_credentials":
+    if wanted.grant_type != "client_credentials":
         raise TokenRefused(
             "unsupported_grant_type", Text("仅支持 client_credentials。", "Only client_credentials.")
         )
-    if assertion_type != ASSERTION_TYPE:
+    if wanted.assertion_type != ASSERTION_TYPE:
         raise TokenRefused("invalid_client", Text("仅支持 private_key_jwt。", "Only private_key_jwt."))
-    client = _authenticate(session, issuer, assertion)
-    wanted = (scope or " ".join(client.scopes)).split()
-    if not wanted or not set(wanted) <= set(client.scopes):
+    proof = _proof_of(issuer, wanted.proofs)
+    name, kid = _claimed(wanted.assertion)
+    with database.transaction() as session:
+        claimed = _find(session, name)
+    keys = list(claimed.keys)
+    if claimed.jwks_uri is not None:
+        keys += published.keys_at(claimed.jwks_uri, kid)
+    jti = _authenticate(wanted.assertion, kid, keys, claimed.name, issuer)
+    with database.transaction() as session:
+        fresh = _use_assertion(session, claimed.id, jti) and (proof is None or use_proof(session, proof))
+        client = session.scalar(select(Client).where(Client.id == claimed.id, Client.active))
+    if not fresh or client is None:  # presented before, here or in another process; or suspended meanwhile
+        raise _not_authenticated()
+    return _respond(issuer, client, wanted.scope, proof)
+
+
+def _respond(issuer: TokenIssuer, client: Client, scope: str | None, proof: Proof | None) -> dict[str, Any]:
+    if proof is None and client.dpop_bound:
+        raise TokenRefused(
+            "invalid_dpop_proof",
+            Text("该系统只能使用绑定密钥的令牌（DPoP）。", "This client takes bound tokens alone (DPoP)."),
+        )
+    scopes = (scope or " ".join(client.scopes)).split()
+    if not scopes or not set(scopes) <= set(client.scopes):
         raise TokenRefused(
             "invalid_scope", Text("请求了未授予的范围。", "A scope was asked for that the client lacks.")
         )
     issued_at = int(now().timestamp())
-    claims = {
+    lifetime = int(TOKEN_LIFETIME.total_seconds())
+    claims: dict[str, Any] = {
         "iss": issuer.issuer, "aud": issuer.issuer, "sub": client.name, "client_id": client.name,
-        "scope": " ".join(wanted), "iat": issued_at, "exp": issued_at + int(TOKEN_LIFETIME.total_seconds()),
-        "jti": secrets.token_urlsafe(12),
+        "scope": " ".join(scopes), "iat": issued_at, "exp": issued_at + lifetime, "jti": secrets.token_urlsafe(16),
     }  # fmt: skip
+    if proof is not None:
+        claims["cnf"] = {"jkt": proof.thumbprint}
     return {
         "access_token": issuer.sign(claims, typ="at+jwt"),
-        "token_type": "Bearer",
-        "expires_in": int(TOKEN_LIFETIME.total_seconds()),
+        "token_type": "Bearer" if proof is None else "DPoP",
+        "expires_in": lifetime,
         "scope": claims["scope"],
     }
 
 
-def _authenticate(session: Session, issuer: TokenIssuer, assertion: str) -> Client:
-    refused = TokenRefused("invalid_client", Text("客户端身份验证失败。", "Client authentication failed."))
+def _proof_of(issuer: TokenIssuer, proofs: list[str]) -> Proof | None:
+    if not proofs:
+        return None
     try:
-        # Read the subject unverified only to find the key; nothing is believed before the signature holds.
-        claimed = jws.extract_compact(assertion.encode())
-        subject = json.loads(claimed.payload).get("sub")
-    except (JoseError, ValueError, AttributeError):
-        raise refused from None
-    if not isinstance(subject, str):
-        raise refused
-    client = session.scalar(select(Client).where(Client.name == subject, Client.active))
+        if len(proofs) > 1:
+            raise ProofInvalid("one DPoP header with one proof")
+        return read_proof(proofs[0], method="POST", url=issuer.token_endpoint, at=now())
+    except ProofInvalid as error:
+        raise TokenRefused(
+            "invalid_dpop_proof", Text("DPoP 证明无效：{why}。", "DPoP proof: {why}.").with_(why=str(error))
+        ) from None
+
+
+def _not_authenticated() -> TokenRefused:
+    """One answer for every cause, so that nobody learns which clients there are."""
+    return TokenRefused("invalid_client", Text("客户端身份验证失败。", "Client authentication failed."))
+
+
+def _claimed(assertion: str) -> tuple[str, object]:
+    """The subject and key id an assertion names, read unverified only to find the key."""
+    try:
+        unverified = jws.extract_compact(assertion.encode(), registry=_HEADERS)
+        subject = json.loads(unverified.payload).get("sub")
+    except (JoseError, ValueError, AttributeError, TypeError, RecursionError):
+        raise _not_authenticated() from None
+    if not isinstance(subject, str) or "\0" in subject:
+        raise _not_authenticated()
+    return subject, unverified.headers().get("kid")
+
+
+def _find(session: Session, name: str) -> _Claimed:
+    client = session.scalar(select(Client).where(Client.name == name, Client.active))
     if client is None:
-        raise refused
-    keys = session.scalars(select(ClientKey).where(ClientKey.client_id == client.id, ClientKey.active)).all()
-    header = claimed.headers()
-    candidates = [k for k in keys if header.get("kid") in (None, k.kid)]
-    claims = next((c for k in candidates if (c := _verified_claims(assertion, k.jwk)) is not None), None)
-    if claims is None or not _claims_hold(claims, client.name, issuer):
-        raise refused
-    expires_at = now() + ASSERTION_LIFETIME + SKEW
-    session.execute(delete(UsedAssertion).where(UsedAssertion.expires_at < now()))
-    used = session.execute(
-        insert(UsedAssertion)
-        .values(client_id=client.id, jti=claims["jti"], expires_at=expires_at)
-        .on_conflict_do_nothing()
-        .returning(UsedAssertion.jti)
-    ).first()
-    if used is None:  # presented before, here or in another process
-        raise refused
-    return client
+        raise _not_authenticated()
+    keys = session.scalars(select(ClientKey).where(ClientKey.client_id == client.id, ClientKey.active))
+    return _Claimed(client.id, client.name, [row.jwk for row in keys], client.jwks_uri)
+
+
+def _authenticate(
+    assertion: str, kid: object, keys: list[dict[str, Any]], name: str, issuer: TokenIssuer
+) -> str:
+    """The assertion's `jti`, once its signature and every claim hold."""
+    for jwk in keys:
+        if kid not in (None, jwk.get("kid")):
+            continue
+        claims = _verified_claims(assertion, jwk)
+        if claims is not None and _claims_hold(claims, name, issuer):
+            return str(claims["jti"])
+    raise _not_authenticated()
+
+
+def _use_assertion(session: Session, client_id: UUID, jti: str) -> bool:
+    """Whether an assertion is presented for the first time, in whichever process."""
+    return _once(
+        session, UsedAssertion(client_id=client_id, jti=jti, expires_at=now() + ASSERTION_LIFETIME + SKEW)
+    )
+
+
+def use_proof(session: Session, proof: Proof) -> bool:
+    """Whether a DPoP proof is presented for the first time, in whichever process (RFC 9449 §11.1)."""
+    return _once(session, UsedProof(thumbprint=proof.thumbprint, jti=proof.jti, expires_at=proof.until))
+
+
+def _once(session: Session, used: UsedAssertion | UsedProof) -> bool:
+    table = type(used)
+    values = {column.key: getattr(used, column.key) for column in table.__table__.columns}
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(table.jti)
+    return session.execute(statement).first() is not None
 
 
 def _verified_claims(assertion: str, jwk: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        return dict(jwt.decode(assertion, import_key(jwk), algorithms=ALGORITHMS).claims)
-    except (JoseError, ValueError, TypeError):
+        return dict(jwt.decode(assertion, signing_key(jwk), registry=_HEADERS).claims)
+    except (JoseError, ValueError, TypeError, RecursionError):
         return None
 
 
 def _claims_hold(claims: dict[str, Any], client_name: str, issuer: TokenIssuer) -> bool:
-    """Each claim of an assertion: iss and sub the client, aud exactly us, short-lived, with a jti (RFC 7523 §3)."""
+    """Each claim of an assertion: iss and sub the client, aud our issuer and nobody else's, short-lived, with
+    a jti (RFC 7523 §3, FAPI 2.0 §5.3.2.1)."""
     moment = now().timestamp()
     expires, issued, jti = claims.get("exp"), claims.get("iat"), claims.get("jti")
-    if not isinstance(expires, (int, float)) or not isinstance(issued, (int, float)):
-        return False
+    begins = claims.get("nbf", issued)
+    for moment_claimed in (expires, issued, begins):
+        if isinstance(moment_claimed, bool) or not isinstance(moment_claimed, (int, float)):
+            return False
+    assert expires is not None
+    assert issued is not None
+    assert begins is not None
     return (
         claims.get("iss") == client_name
         and claims.get("sub") == client_name
-        and claims.get("aud") in (issuer.issuer, [issuer.issuer], issuer.token_endpoint)
+        and claims.get("aud") == issuer.issuer
         and moment - SKEW.total_seconds() <= expires <= moment + (ASSERTION_LIFETIME + SKEW).total_seconds()
-        and expires - issued <= ASSERTION_LIFETIME.total_seconds()
+        and 0 < expires - issued <= ASSERTION_LIFETIME.total_seconds()
         and issued <= moment + SKEW.total_seconds()
-        and claims.get("nbf", issued) <= moment + SKEW.total_seconds()
+        and begins <= moment + SKEW.total_seconds()
         and isinstance(jti, str)
         and 8 <= len(jti) <= 200
+        and "\0" not in jti
     )
 
 
-def actor_of_token(session: Session, issuer: TokenIssuer, token: str) -> Actor | None:
-    """The client an access token speaks for, with what it may do now; None where the token does not hold."""
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token whose signature and claims hold; `bound_to` is the thumbprint of its key, if it has one."""
+
+    client: str
+    scopes: frozenset[str]
+    bound_to: str | None
+
+
+def read_token(issuer: TokenIssuer, token: str, at: datetime) -> AccessToken | None:
+    """What an access token says (RFC 9068 §4); None where it does not hold. Asks no database."""
     try:
-        decoded = jwt.decode(token, issuer.key, algorithms=["Ed25519"])
-    except (JoseError, ValueError, TypeError):
+        decoded = jwt.decode(token, KeySet([*issuer.keys.accepted()]), algorithms=["Ed25519"])
+    except (JoseError, ValueError, TypeError, RecursionError):
         return None
     claims = decoded.claims
-    expires = claims.get("exp")
+    expires, confirmed = claims.get("exp"), claims.get("cnf")
     if (
         decoded.header.get("typ") != "at+jwt"
         or claims.get("iss") != issuer.issuer
         or claims.get("aud") != issuer.issuer
         or not isinstance(expires, int)
-        or expires <= now().timestamp()
+        or expires <= at.timestamp()
     ):
         return None
+    bound_to = str(confirmed["jkt"]) if isinstance(confirmed, dict) else None
+    return AccessToken(
+        str(claims.get("client_id")), frozenset(str(claims.get("scope", "")).split()), bound_to
+    )
+
+
+def actor_of_token(session: Session, token: AccessToken) -> Actor | None:
+    """The client an access token speaks for, with what it may do now; None where it is suspended or gone."""
     row = session.execute(
         select(Client, Agency.jurisdiction_id, Jurisdiction.authority_id)
         .join(Agency, Agency.id == Client.agency_id)
         .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(Client.name == claims.get("client_id"), Client.active)
+        .where(Client.name == token.client, Client.active)
     ).first()
-    if row is None:
+    if row is None or (row[0].dpop_bound and token.bound_to is None):
         return None
     client: Client = row[0]
-    scopes = frozenset(Scope(s) for s in str(claims.get("scope", "")).split() if s in client.scopes)
+    scopes = frozenset(Scope(s) for s in token.scopes if s in client.scopes)
     roles = frozenset({Role.CLERK}) if Scope.CLERK in scopes else frozenset[Role]()
     return Actor(
         ActorKind.CLIENT, client.id, client.agency_id, row[1], row[2] == client.agency_id,
-        roles=roles, scopes=scopes, name=client.name,
+        roles=roles, scopes=scopes, name=client.name, bound_to=token.bound_to,
     )  # fmt: skip

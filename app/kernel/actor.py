@@ -64,6 +64,7 @@ class Actor:
     scopes: frozenset[Scope] = field(default_factory=frozenset)
     name: str = ""
     locale: Locale = DEFAULT_LOCALE
+    bound_to: str | None = None  # a client's token is bound to the key with this thumbprint (DPoP)
 
 
 ANONYMOUS = Actor(ActorKind.ANONYMOUS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -103,11 +103,12 @@ class DataAddressOut(Wire):
 
 
 class GrantOut(Wire):
-    """A grant. `token` goes into the Authorization header of each data call; it is told this once."""
+    """A grant. `token` goes into the Authorization header of each data call, under the scheme `token_type`; it is
+    told this once. One of type DPoP is bound to the key of the token it was asked for with."""
 
     id: UUID
     token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - of RFC 6750
+    token_type: grants.Scheme
     agreement_id: UUID
     purpose: str
     expires_at: datetime
@@ -136,7 +137,7 @@ def issue_grant(
         gateway_url=gateway_url, by=actor,
     )  # fmt: skip
     return GrantOut(
-        id=granted.id, token=granted.token, agreement_id=granted.agreement_id, purpose=granted.purpose,
+        id=granted.id, token=granted.token, token_type=granted.token_type, agreement_id=granted.agreement_id, purpose=granted.purpose,
         expires_at=granted.expires_at, gateway=gateway_url,
         resources=[DataAddressOut(**asdict(address)) for address in granted.resources],
     )  # fmt: skip

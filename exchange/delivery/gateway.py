@@ -30,6 +30,7 @@ from exchange.delivery.admission import (
 )
 from exchange.delivery.formats import Format, choose_media_type, format_for
 from exchange.delivery.journal import Journal, JournalUnavailable
+from exchange.delivery.possession import Possession
 from exchange.delivery.protocol import RECEIPT_HEADER, Call, GatewayState, Grant, Outcome, Receipt, Result
 from exchange.delivery.sources import Page, Providers
 
@@ -79,12 +80,14 @@ class Gateway:
         journal: Journal,
         providers: Providers,
         verifier: GrantVerifier,
+        possession: Possession,
         lost_touch_after_s: float,
         call_timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
         self._journal = journal
         self._providers = providers
         self._verifier = verifier
+        self._possession = possession
         self._lost_touch_after_s = lost_touch_after_s
         self._call_timeout_s = call_timeout_s
         self._table: AgreementTable | None = None
@@ -126,7 +129,11 @@ class Gateway:
     async def _serve_data(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
         table = self._current_table()
         at = now()
-        grant = self._verifier.verify(_bearer(exchange.headers), at)
+        scheme, token = _credential(exchange)
+        grant = self._verifier.verify(token, at)
+        self._possession.require(
+            grant, scheme, token, exchange.all(b"dpop"), method="GET", path=exchange.raw_path, at=at
+        )
         asked = DataRequest(agreement_id, resource_id, "")
         try:
             media_type = choose_media_type(exchange.header(b"accept"))
@@ -202,8 +209,9 @@ class _Exchange:
     """One request and its response, and what has left of it so far."""
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         self.path: str = scope["path"]
+        self.raw_path: str = scope["raw_path"].decode("latin-1")
         self.query: bytes = scope["query_string"]
         self.receipt_id: str | None = None
         self.has_started = False
@@ -215,7 +223,11 @@ class _Exchange:
         self._bytes = 0
 
     def header(self, name: bytes) -> str:
-        return self.headers.get(name, b"").decode("latin-1")
+        return next(iter(self.all(name)), "")
+
+    def all(self, name: bytes) -> list[str]:
+        """Every value that was sent of a header, in order."""
+        return [value.decode("latin-1") for key, value in self._headers if key == name]
 
     def outcome(self, result: Result, status: int, problem: str | None = None) -> Outcome:
         """How the call stands now; rows, bytes and hash are of the data sent, not of a problem's body."""
@@ -278,11 +290,13 @@ class _Exchange:
             pass
 
 
-def _bearer(headers: dict[bytes, bytes]) -> str:
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+def _credential(exchange: _Exchange) -> tuple[str, str]:
+    """The scheme (in lower case) and the grant of a call."""
+    sent = exchange.all(b"authorization")
+    scheme, _, token = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+    if scheme.lower() not in ("bearer", "dpop") or not token:
         raise GrantInvalid(Text("请求未携带授权凭证", "The request carries no grant"))
-    return token.strip()
+    return scheme.lower(), token.strip()
 
 
 def _call(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -26,10 +27,11 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, IN_FORCE
 from exchange.delivery.admission import SERVED
 from exchange.delivery.models import GrantIssued
-from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Grant
+from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Confirmation, Grant
 from exchange.parties import visible_to
 from exchange.terms import METHOD_NAMES, Terms
 
+Scheme = Literal["Bearer", "DPoP"]
 GRANT_LIFETIME = timedelta(minutes=5)
 DATA_PATH = "/v1/data/{agreement}/{resource}"  # at a gateway
 
@@ -56,6 +58,7 @@ class Granted:
 
     id: UUID
     token: str
+    token_type: Scheme
     agreement_id: UUID
     purpose: str
     expires_at: datetime
@@ -74,7 +77,8 @@ def issue_grant(
 ) -> Granted:
     """Let the client `by` fetch under an agreement of its agency for at most five minutes.
 
-    `items` narrow what the agreement covers. Errors: NotFound, NoGrantNow, Invalid.
+    `items` narrow what the agreement covers. A client whose token is bound to a key gets a grant bound to the
+    same key (RFC 9449). Errors: NotFound, NoGrantNow, Invalid.
     """
     agreement = _requested_by(session, agreement_id, by)
     terms = agreement.typed
@@ -94,10 +98,12 @@ def issue_grant(
         iss=issuer.issuer, aud=GRANT_AUDIENCE, sub=str(by.id), agency=str(by.agency_id), jti=str(row.id),
         iat=int(issued_at.timestamp()), exp=int(row.expires_at.timestamp()), agreement=str(agreement.id),
         agreement_hash=agreement.terms_hash, purpose=purpose, method=terms.method, items=items,
+        cnf=None if by.bound_to is None else Confirmation(jkt=by.bound_to),
     )  # fmt: skip
     token = issuer.sign(msgspec.to_builtins(claims), typ=GRANT_TYPE)
     addresses = _addresses(gateway_url, agreement, terms, purpose, items)
-    return Granted(row.id, token, agreement.id, purpose, row.expires_at, addresses)
+    scheme: Scheme = "Bearer" if by.bound_to is None else "DPoP"
+    return Granted(row.id, token, scheme, agreement.id, purpose, row.expires_at, addresses)
 
 
 def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:

@@ -19,7 +19,13 @@ RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
 
 
-class Grant(Struct, frozen=True, kw_only=True):
+class Confirmation(Struct, frozen=True, kw_only=True):
+    """The key that a grant is bound to, by its thumbprint (RFC 7638, RFC 9449 §6)."""
+
+    jkt: str
+
+
+class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of a grant (授权凭证), signed by the centre. `exp` and `iat` are seconds since 1970.
 
     `purpose` is one of the agreed ones; `items`, where given, narrow what the agreement covers.
@@ -37,6 +43,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     purpose: str
     method: str
     items: tuple[str, ...] | None = None
+    cnf: Confirmation | None = None
 
 
 class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):

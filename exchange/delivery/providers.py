@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
-from cryptography.fernet import Fernet
 from psycopg.conninfo import make_conninfo
 from pydantic import Field, StringConstraints
 from sqlalchemy import select
@@ -24,6 +23,7 @@ from app.kernel.actor import Actor
 from app.kernel.clock import now
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted
 from app.kernel.outbound import EVERYWHERE, Outbound
+from app.kernel.seal import Seal
 from app.kernel.text import Text
 from app.kernel.wire import Wire
 from catalog.resources.models import Resource
@@ -150,7 +150,7 @@ def connect_source(
     resource: Resource,
     registration: HttpRegistration | TableRegistration,
     *,
-    seal: Fernet,
+    seal: Seal,
     private: bool,
     by: Actor,
 ) -> ProviderSource:
@@ -189,13 +189,13 @@ def connection_of(source: ProviderSource) -> HttpConnection | TableConnection:
     return model.model_validate(source.options)
 
 
-def open_sources(session: Session, resource_ids: Iterable[UUID], seal: Fernet) -> dict[UUID, protocol.Source]:
+def open_sources(session: Session, resource_ids: Iterable[UUID], seal: Seal) -> dict[UUID, protocol.Source]:
     """The sources of these resources as a gateway needs them, credentials opened."""
     rows = session.scalars(select(ProviderSource).where(ProviderSource.resource_id.in_(set(resource_ids))))
     return {row.resource_id: _open(row, seal) for row in rows}
 
 
-def _open(source: ProviderSource, seal: Fernet) -> protocol.Source:
+def _open(source: ProviderSource, seal: Seal) -> protocol.Source:
     secrets = json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
     options = dict(source.options)
     del options["kind"]

@@ -14,10 +14,12 @@ import uvicorn
 import uvloop
 from joserfc.jwk import OKPKey
 
+from app.kernel.clock import now
 from exchange.delivery.admission import GrantVerifier
 from exchange.delivery.centre import CentreLink, CentreSettings, stopped
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
 from exchange.delivery.journal import open_journal
+from exchange.delivery.possession import Possession
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ STOP_WITHIN_S = 20
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """One gateway. `centre` is the URL to reach the centre at, `issuer` the URL its grants name (default the
-    same); `key` signs as `client_id`; `data` holds the receipts that the centre does not hold yet."""
+    same); `key` signs as `client_id`; `url` is where requesters reach this gateway; `data` holds the receipts that the centre does not hold yet."""
 
     centre: str
     client_id: str
@@ -38,6 +40,7 @@ class GatewaySettings:
     issuer: str | None = None
     host: str = "127.0.0.1"
     port: int = 8100
+    url: str | None = None
     poll_s: float = 1.0
     lost_touch_after_s: float = 60.0
     call_timeout_s: float = CALL_TIMEOUT_S
@@ -68,6 +71,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         journal=journal,
         providers=providers,
         verifier=verifier,
+        possession=Possession(settings.url or f"http://{settings.host}:{settings.port}", now()),
         lost_touch_after_s=settings.lost_touch_after_s,
         call_timeout_s=settings.call_timeout_s,
     )

@@ -52,10 +52,10 @@ def test_sign_in_leads_nowhere_else(desks: Desks, elsewhere: str) -> None:
 
 def test_a_dead_cookie_does_not_lock_its_owner_out(desks: Desks) -> None:
     browser = desks.of("civil", CLERK)
-    browser.client.cookies.set(sessions.COOKIE, "zts_gone", domain="share.test", path="/")
+    browser.client.cookies.set(sessions.HOST_COOKIE, "zts_gone", domain="share.test", path="/")
     browser.open("/")
     assert browser.address == "/sign-in"
-    assert sessions.COOKIE not in browser.client.cookies
+    assert sessions.HOST_COOKIE not in browser.client.cookies
 
 
 def test_another_sites_form_does_nothing(desks: Desks) -> None:
@@ -70,10 +70,10 @@ def test_another_sites_form_does_nothing(desks: Desks) -> None:
 
 def test_signing_out_ends_the_session(desks: Desks) -> None:
     browser = desks.of("civil", CLERK)
-    held = browser.client.cookies[sessions.COOKIE]
+    held = browser.client.cookies[sessions.HOST_COOKIE]
     browser.open("/")
     browser.send("/sign-out")
-    browser.client.cookies.set(sessions.COOKIE, held, domain="share.test", path="/")
+    browser.client.cookies.set(sessions.HOST_COOKIE, held, domain="share.test", path="/")
     browser.open("/negotiations")
     assert browser.address == "/sign-in"
 

@@ -13,7 +13,7 @@ from joserfc.jwk import OKPKey
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.identity import tokens
+from app.identity import clients, tokens
 from app.kernel.actor import Role, Scope
 from app.kernel.clock import new_id, now
 from exchange.delivery.protocol import (
@@ -93,11 +93,11 @@ def register(
 ) -> System:
     """A client of an agency with one scope and one key."""
     name = f"{agency}-{scope}-{uuid4().hex[:6]}"
-    client = tokens.register_client(
+    client = clients.register_client(
         session, name=name, title=name, agency_id=town.id(agency), scopes=frozenset({scope}), by=OPERATOR
     )
     key = OKPKey.generate_key("Ed25519", parameters={"kid": name})
-    tokens.add_client_key(session, client, key.as_dict(private=False), by=OPERATOR)
+    clients.add_client_key(session, client, key.as_dict(private=False), by=OPERATOR)
     session.commit()  # the session of a rolled back test only releases a savepoint
     return System(client.id, name, scope, key, http, issuer)
 

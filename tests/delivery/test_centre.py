@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from joserfc import jwt
+from joserfc.jwk import OKPKey
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import func, select, update
 
@@ -41,6 +42,7 @@ from tests.delivery.systems import (
     system,
 )
 from tests.exchange.world import START, World, slug
+from tests.identity.machines import proof
 
 # --- Grants
 
@@ -51,7 +53,7 @@ def test_a_grant_says_who_may_fetch_what_for_which_purpose(
     puller = system(world, "health", Scope.PULL)
     wanted = {"agreement_id": agreement["id"], "purpose": "check", "items": ["name"]}
     granted = puller.call("POST", "/grants", wanted, expect=201)
-    decoded = jwt.decode(granted["token"], keys.token, algorithms=["Ed25519"])
+    decoded = jwt.decode(granted["token"], keys.token.signing(), algorithms=["Ed25519"])
     assert decoded.header["typ"] == "grant+jwt"
     claims = decoded.claims
     assert claims | {"iat": 0} == {
@@ -66,6 +68,22 @@ def test_a_grant_says_who_may_fetch_what_for_which_purpose(
     assert (row.purpose, row.client_id, row.revoked_at) == ("check", puller.id, None)
     kept = {column.key: getattr(row, column.key) for column in GrantIssued.__table__.columns}
     assert granted["token"] not in str(kept)
+
+
+def test_a_grant_is_bound_to_the_key_of_the_token_it_was_asked_for_with(
+    world: World, agreement: dict[str, Any], keys: ServiceKeys
+) -> None:
+    puller, key = system(world, "health", Scope.PULL), OKPKey.generate_key("Ed25519")
+    token_url, grants_url = f"{PUBLIC_URL}/oauth/token", f"{PUBLIC_URL}/api/v1/grants"
+    answer = puller.http.post(
+        "/oauth/token", data=puller.form(), headers={"DPoP": proof(key, "POST", token_url)}
+    )
+    token = answer.json()["access_token"]
+    headers = {"Authorization": f"DPoP {token}", "DPoP": proof(key, "POST", grants_url, token=token)}
+    wanted = {"agreement_id": agreement["id"], "purpose": "check"}
+    granted = puller.http.post("/api/v1/grants", json=wanted, headers=headers).json()
+    claims = jwt.decode(granted["token"], keys.token.signing(), algorithms=["Ed25519"]).claims
+    assert (granted["token_type"], claims["cnf"]) == ("DPoP", {"jkt": key.thumbprint()})
 
 
 def test_a_grant_is_for_clients_of_the_requester_alone(world: World, agreement: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def test_signing_out_ends_the_session(client: TestClient, town: Town) -> None:
 
 def test_a_cookie_does_not_carry_another_sites_change(client: TestClient, town: Town) -> None:
     token = town.headers("civil", Role.CLERK)["Authorization"].removeprefix("Bearer ")
-    client.cookies.set(sessions.COOKIE, token)
+    client.cookies.set(sessions.HOST_COOKIE, token)
     assert client.get("/api/v1/me").status_code == 200
     evil = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.test"}
     assert client.delete("/api/v1/sessions/current", headers=evil).status_code == 403

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
@@ -41,7 +41,7 @@ def sign_in(view: Annotated[View, looking("console.enter")], form: Sent) -> Resp
         return view.page("sign_in.html", status=401, here="/sign-in", next=back, login=login, problem=refused)
     person, token = signed_in
     response = view.to("/password" if person.password_hash is None else back)
-    response.set_cookie(sessions.COOKIE, token, **_cookie(view))
+    sessions.give_cookie(view.request, response, token)
     return response
 
 
@@ -50,7 +50,7 @@ def sign_out(view: Annotated[View, looking("console.sign_out")]) -> Response:
     """End the session."""
     identity.end_session(view.actor, view.request, view.session)
     response = view.to("/sign-in")
-    response.delete_cookie(sessions.COOKIE, **_cookie(view))
+    sessions.take_cookie(view.request, response)
     return response
 
 
@@ -73,10 +73,6 @@ def set_password(view: Annotated[View, looking("console.set_password")], form: S
     except Invalid as problem:
         return view.page("password.html", status=422, here="/password", problem=problem)
     return view.to("/")
-
-
-def _cookie(view: View) -> dict[str, Any]:
-    return {"httponly": True, "samesite": "lax", "secure": view.request.url.scheme == "https", "path": "/"}
 
 
 def _local(address: str) -> str:
