@@ -103,6 +103,12 @@ def verify_proof(
         Path, typer.Argument(exists=True, dir_okay=False, help="保存的包含证明 a saved proof, JSON")
     ],
     key: Annotated[str, typer.Option("--key", help="已知的账本公钥 the log's known key")],
+    content: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="事项或回执的 content the content of an event or receipt"
+        ),
+    ] = None,
     witness: WitnessKeys = None,
     as_json: Json = False,
 ) -> None:
@@ -112,10 +118,10 @@ def verify_proof(
     log, cosigners = read_keys(key, witness or [])
     assert log is not None and cosigners is not None
     try:
-        proof = json.loads(file.read_bytes())
+        proof, attested = (json.loads(given.read_bytes()) if given else None for given in (file, content))
     except ValueError:
-        proof = None
-    position, size, seen = check_proof(proof, log, cosigners)
+        raise typer.BadParameter(pick("不是 JSON", "not JSON")) from None
+    position, size, seen = check_proof(proof, log, cosigners, attested)
     lines = [
         pick(f"成立：第 {position} 条，树共 {size} 条", f"It holds: entry {position} of a tree of {size}"),
         *(

@@ -6,6 +6,7 @@ Owns the witness's memory, one file. Refuses to cosign what does not grow out of
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import httpx2
 
 from app.kernel import merkle
+from app.kernel.canonical import canonical
 from app.kernel.checkpoint import Cosigner, VerifierKey, read_cosignature, read_note
 from app.kernel.errors import Conflict, Fault, Invalid, Unavailable
 from app.kernel.text import Text
@@ -104,10 +106,11 @@ def _forked(known: int, size: int) -> Conflict:
 
 
 def check_proof(
-    proof: dict[str, Any], log: VerifierKey, witnesses: Sequence[VerifierKey]
+    proof: Any, log: VerifierKey, witnesses: Sequence[VerifierKey], content: Any = None
 ) -> tuple[int, int, dict[str, int]]:
     """Check a saved inclusion proof (the answer of `/api/v1/ledger/entries/{id}/proof`) without the service: the
-    checkpoint's signature, the path from the leaf to its root, and the cosignatures of the witnesses that are known.
+    checkpoint's signature, the path from the leaf to its root, the cosignatures of the witnesses that are known, and,
+    where it is given, that `content` (a member of every event and receipt) is what the entry attests.
     Returns the entry's position, the size of the tree and when each witness saw it. Errors: Invalid."""
     try:
         note, leaf = proof["checkpoint"], proof["leaf"].encode()
@@ -126,6 +129,8 @@ def check_proof(
         raise _fault("/leaf", "叶子与所述条目不符", "the leaf is not the entry that is told")
     if not merkle.verify_inclusion(merkle.leaf_hash(leaf), position, size, path, root):
         raise _fault("/path", "路径不通向所签的根", "the path does not lead to the signed root")
+    if content is not None and hashlib.sha256(canonical(content)).hexdigest() != told["content_sha256"]:
+        raise _fault("/content", "内容不是条目所存证的内容", "the content is not what the entry attests")
     return position, size, seen
 
 

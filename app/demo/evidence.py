@@ -5,16 +5,16 @@ Proofs are verified in this process with nothing but the log's key; the service 
 
 from __future__ import annotations
 
-import base64
 import json
 from functools import partial
 
 from pydantic import JsonValue
 
 from app.demo.stage import Answer, Stage, StepFailed, get
-from app.kernel import merkle
 from app.kernel.checkpoint import LOG, VerifierKey, read_note
+from app.kernel.errors import Invalid
 from app.kernel.text import Text
+from app.witnessing import check_proof
 from exchange.terms import Terms, terms_hash
 
 WHY = Text(
@@ -56,15 +56,19 @@ def check_ledger(stage: Stage, *, agreement: str, by: str, receipt: str) -> None
         raise StepFailed(
             Text("账目与协议的条款散列值不同", "The entry attests other terms than the agreement has")
         )
-    for entry, what in (
-        (events.text("0.id"), Text("协议成立", "the agreement")),
-        (receipt, Text("被拒绝的那次调用", "the refused call")),
+    call = stage.step(
+        Text("读被拒绝的那次调用的回执", "The receipt of the refused call"), get(f"/api/v1/receipts/{receipt}"), by=by,
+        why=WHY, show=("result", "problem", "agreement_hash"),
+    )  # fmt: skip
+    for entry, what, content in (
+        (events.text("0.id"), Text("协议成立", "the agreement"), events.at("0.content")),
+        (receipt, Text("被拒绝的那次调用", "the refused call"), call.at("content")),
     ):
         stage.step(
             Text("取“{what}”的包含证明并核验", "The inclusion proof of {what}, verified").with_(what=what),
             get(f"/api/v1/ledger/entries/{entry}/proof"), by=None, why=WHY,
             show=("kind", "subject_id", "at", "content_sha256", "position"), until=lambda a: a.status == 200,
-            remark=partial(_check_proof, entry_id=entry, log=log),
+            remark=partial(_check_proof, entry_id=entry, content=content, log=log),
         )  # fmt: skip
 
 
@@ -75,23 +79,18 @@ def _check_terms(answer: Answer) -> Text:
     return _verified("条款与双方同意的散列值一致", "the terms are those that both consented to")
 
 
-def _check_proof(answer: Answer, entry_id: str, log: VerifierKey) -> Text:
-    """Signature of the checkpoint, path from the leaf to its root, and that the leaf is about this entry."""
-    size, root = read_note(answer.text("checkpoint"), log)
-    leaf = answer.text("leaf")
-    path_members = answer.at("path")
-    assert isinstance(path_members, list)
-    path = [base64.b64decode(str(node)) for node in path_members]
-    position = answer.number("position")
-    told: JsonValue = json.loads(leaf)
-    is_about_it = isinstance(told, dict) and told["id"] == entry_id == answer.at("entry_id")
-    if not is_about_it or not merkle.verify_inclusion(
-        merkle.leaf_hash(leaf.encode()), position, size, path, root
-    ):
-        raise StepFailed(Text("包含证明不成立", "The inclusion proof does not hold"))
+def _check_proof(answer: Answer, entry_id: str, content: JsonValue, log: VerifierKey) -> Text:
+    """Signature of the checkpoint, path from the leaf to its root, and that the leaf attests what was told."""
+    assert isinstance(answer.body, dict)
+    try:
+        position, size, _ = check_proof(answer.body, log, (), content)
+    except Invalid as problem:
+        raise StepFailed(problem.detail) from problem
+    if answer.at("entry_id") != entry_id:
+        raise StepFailed(Text("证明属于另一条目", "The proof is of another entry"))
     return _verified(
-        f"第 {position} 条，经 {len(path)} 个节点到达已签名的根（{size} 条）",
-        f"entry {position}, by {len(path)} nodes to the signed root of {size}",
+        f"第 {position} 条，内容与所存证的一致，路径到达已签名的根（{size} 条）",
+        f"entry {position} attests the content told, and its path leads to the signed root of {size}",
     )
 
 

@@ -91,7 +91,8 @@ def deadlines_out(session: Session, kind: str, subject_id: UUID) -> list[Deadlin
 
 
 class EventOut(Wire):
-    """One thing that happened to the case; `id` finds its entry in the ledger."""
+    """One thing that happened to the case; `id` finds its entry in the ledger, which attests `content`: the SHA-256
+    of its canonical form (RFC 8785) is the entry's. None where there is no entry."""
 
     id: UUID
     at: datetime
@@ -106,6 +107,7 @@ class EventOut(Wire):
     reason: str | None
     legal_basis: str | None
     data: dict[str, Any]
+    content: dict[str, Any] | None
 
 
 def events_out(
@@ -118,13 +120,13 @@ def events_out(
     notes: Mapping[str, Text] = MappingProxyType({}),
 ) -> list[EventOut]:
     """The history, oldest first; of `private` acts only those of one's own side. `notes` names what is no act."""
-    plain = EventOut.model_fields.keys() - {"act_name"}
+    plain = EventOut.model_fields.keys() - {"act_name", "content"}
     found = []
     for event in history.events_of(session, machine.kind, subject_id):
         if event.act in private and event.party not in sides:
             continue
         name = machine.acts.get(event.act) or notes.get(event.act) or Text(event.act, event.act)
-        found.append(
-            EventOut(act_name=Label.of(name), **{member: getattr(event, member) for member in plain})
-        )
+        members = {member: getattr(event, member) for member in plain}
+        content = event.content() if event.ledgered else None
+        found.append(EventOut(act_name=Label.of(name), content=content, **members))
     return found

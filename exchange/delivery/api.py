@@ -198,7 +198,8 @@ def take_receipts(
 
 
 class ReceiptOut(Wire):
-    """回执: one call and its outcome; `id` finds its entry in the ledger. `resource_id` and `items` are as
+    """回执: one call and its outcome; `id` finds its entry in the ledger, which attests `content`: the SHA-256 of its
+    canonical form (RFC 8785) is the entry's. `resource_id` and `items` are as
     the caller wrote them. Rows of an interrupted call are the most that can have left."""
 
     id: UUID
@@ -221,6 +222,7 @@ class ReceiptOut(Wire):
     bytes: int
     sha256: str | None
     duration_ms: float
+    content: dict[str, Any]
 
 
 class ChosenReceipts(Paging):
@@ -276,8 +278,11 @@ def read_receipt(
 
 
 def _receipt_out(row: ReceiptRow, agency: AgencyRef) -> ReceiptOut:
-    own = {name: getattr(row, name) for name in ReceiptOut.model_fields.keys() - {"agency", "received_at"}}
-    return ReceiptOut(agency=agency, received_at=row.created_at, **own)
+    own = {
+        name: getattr(row, name)
+        for name in ReceiptOut.model_fields.keys() - {"agency", "received_at", "content"}
+    }
+    return ReceiptOut(agency=agency, received_at=row.created_at, content=row.content(), **own)
 
 
 @router.get("/agreements/{id}/use", operation_id="agreement.use")

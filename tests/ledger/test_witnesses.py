@@ -251,6 +251,13 @@ def test_a_saved_proof_is_checked_on_the_command_line(
     check = ["verify-proof", str(file), "--key", log, "--witness", key]
     assert CliRunner().invoke(cli, check).exit_code == 0
     assert CliRunner().invoke(cli, [*check, "--witness", str(one.verifier_key)]).exit_code == 1
+    with database.transaction() as session:
+        attested = session.get_one(history.Event, entry).content()
+    told = tmp_path / "content.json"
+    told.write_text(json.dumps(attested), encoding="utf-8")
+    assert CliRunner().invoke(cli, [*check, "--content", str(told)]).exit_code == 0
+    told.write_text(json.dumps(attested | {"act": "deride"}), encoding="utf-8")
+    assert CliRunner().invoke(cli, [*check, "--content", str(told)]).exit_code == 1
     for changed in (
         {"position": proof["position"] + 1},
         {"path": proof["path"][1:]},
