@@ -1,20 +1,22 @@
-"""`python -m bench [search] [commands] [ledger]`: the named benchmarks, or all of them, on a database of their own."""
+"""`python -m bench [search] [commands] [negotiations] [ledger]`: the named benchmarks, or all of them, on a database of their own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, ledger, search
+from bench import commands, ledger, negotiations, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "commands", "ledger")
+NAMES = ("search", "commands", "negotiations", "ledger")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--resources", type=int, default=20_000, help="search: resources generated")
-    parser.add_argument("--seconds", type=float, default=2.0, help="commands: how long each is repeated")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="commands, negotiations: how long each is repeated"
+    )
     parser.add_argument("--entries", type=int, default=30_000, help="ledger: entries appended")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
@@ -29,6 +31,8 @@ def main() -> None:
                         search.run(database, folder, resources=asked.resources)
                     case "commands":
                         commands.run(database, seconds=asked.seconds)
+                    case "negotiations":
+                        negotiations.run(database, seconds=asked.seconds)
                     case "ledger":
                         ledger.run(database, entries=asked.entries)
 

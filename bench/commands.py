@@ -43,11 +43,9 @@ def run(database: Database, *, seconds: float) -> None:
     rows: list[tuple[str | float, ...]] = []
     for threads in THREADS:
         rates = {
-            "advance: state, event, ledger (4 rows)": _repeat(
-                _advance(database, resources), threads, seconds
-            ),
-            "plain transaction of 4 rows (reference)": _repeat(plain.write, threads, seconds),
-            "record: event, ledger (3 rows)": _repeat(_record(database), threads, seconds),
+            "advance: state, event, ledger (4 rows)": repeat(_advance(database, resources), threads, seconds),
+            "plain transaction of 4 rows (reference)": repeat(plain.write, threads, seconds),
+            "record: event, ledger (3 rows)": repeat(_record(database), threads, seconds),
         }
         reference = rates["plain transaction of 4 rows (reference)"]
         rows += [
@@ -63,7 +61,7 @@ def run(database: Database, *, seconds: float) -> None:
     )
 
 
-def _repeat(decide: Decide, threads: int, seconds: float) -> float:
+def repeat(decide: Decide, threads: int, seconds: float) -> float:
     """How often a second it was done."""
     counts = [0] * threads
     errors: list[BaseException] = []

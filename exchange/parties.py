@@ -81,15 +81,9 @@ def deciding_authority(session: Session, requester_id: UUID, provider_id: UUID) 
     return authority.id
 
 
-def jurisdiction_of(session: Session, agency_id: UUID) -> UUID:
-    """The jurisdiction whose rule profile counts the agency's time."""
-    return agencies.agency(session, agency_id).jurisdiction_id
-
-
 def calendar_for(session: Session, agency_id: UUID) -> Calendar:
     """The working-day calendar by which the agency's time is counted."""
-    profile = profiles.profile_for(session, jurisdiction_of(session, agency_id))
-    return profiles.calendar_named(session, profile.calendar)
+    return profiles.rules_for(session, agency_id).calendar
 
 
 def names_of(session: Session, agency_ids: set[UUID]) -> dict[UUID, Text]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import or_, select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,6 @@ from app.identity.models import CalendarYear, Jurisdiction, RuleProfileRow
 from app.kernel import deadlines
 from app.kernel.calendar import Calendar, legal_date
 from app.kernel.clock import new_id, now
-from app.kernel.deadlines import DeadlineRow
 from app.kernel.errors import Unavailable
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
@@ -54,21 +54,52 @@ class RuleProfile(Wire):
     options: Options
 
 
-def profile_for(session: Session, jurisdiction_id: UUID) -> RuleProfile:
-    """The profile in force today: of the jurisdiction itself, or of the nearest one above it that has its own."""
-    path = session.scalar(select(Jurisdiction.path).where(Jurisdiction.id == jurisdiction_id)) or []
-    query = select(RuleProfileRow).where(
-        RuleProfileRow.effective_from <= legal_date(now()),
-        or_(RuleProfileRow.jurisdiction_id.in_(path), RuleProfileRow.jurisdiction_id.is_(None)),
-    )
-    rows = list(session.scalars(query))
-    if not rows:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The profile in force in a jurisdiction, and the calendar it counts by, as imported so far."""
+
+    profile: RuleProfile
+    calendar: Calendar
+
+
+def rules_for(session: Session, of: UUID) -> Rules:
+    """The rules in force today in a jurisdiction, or in that of an agency: its own, or of the nearest one above
+    it that has its own.
+
+    Read ones are kept by the digest of what was read, so that a new profile or an imported year counts at
+    once, in every process. Errors: Unavailable before the first profile is installed.
+    """
+    row = session.execute(_IN_FORCE, {"of": of, "today": legal_date(now())}).first()
+    if row is None:
         raise Unavailable(Text("尚未安装规则方案。", "No rule profile is installed."))
-    depth = {j: n for n, j in enumerate(path)}
-    best = max(
-        rows, key=lambda r: (depth.get(r.jurisdiction_id, -1) if r.jurisdiction_id else -1, r.effective_from)
-    )
-    return RuleProfile.model_validate(best.profile)
+    digest: str = row.digest
+    if digest not in _read:
+        if len(_read) >= _KEPT:
+            _read.clear()
+        stored = session.scalars(select(RuleProfileRow.profile).where(RuleProfileRow.id == row.id)).one()
+        profile = RuleProfile.model_validate(stored)
+        _read[digest] = Rules(profile, calendar_named(session, profile.calendar))
+    return _read[digest]
+
+
+_KEPT = 64
+_read: dict[str, Rules] = {}
+_IN_FORCE = text(
+    """
+    SELECT p.id, md5(p.profile::text || coalesce((
+        SELECT string_agg(year || days::text, '' ORDER BY year) FROM calendar_year
+        WHERE calendar = p.profile ->> 'calendar'), '')) AS digest
+    FROM rule_profile p LEFT JOIN jurisdiction j
+        ON j.id = coalesce((SELECT jurisdiction_id FROM agency WHERE id = :of), :of)
+    WHERE p.effective_from <= :today AND (p.jurisdiction_id IS NULL OR p.jurisdiction_id = ANY (j.path))
+    ORDER BY array_position(j.path, p.jurisdiction_id) DESC NULLS LAST, p.effective_from DESC LIMIT 1
+    """
+)
+
+
+def profile_for(session: Session, of: UUID) -> RuleProfile:
+    """The profile of `rules_for`."""
+    return rules_for(session, of).profile
 
 
 def calendar_named(session: Session, name: str) -> Calendar:
@@ -79,14 +110,15 @@ def calendar_named(session: Session, name: str) -> Calendar:
 
 
 def start_clock(
-    session: Session, *, jurisdiction_id: UUID, kind: str, subject_id: UUID, duty: str
-) -> DeadlineRow:
-    """Start the clock of `duty` for an entity by the jurisdiction's profile and calendar."""
-    profile = profile_for(session, jurisdiction_id)
-    rule = profile.duties[duty]
-    return deadlines.start(
+    session: Session, *, whose: UUID, kind: str, subject_id: UUID, duty: str, instead: bool = False
+) -> None:
+    """Start the clock of `duty` for an entity by the profile and calendar of the agency or jurisdiction
+    `whose` time it is, `instead` of the entity's other clocks, which are met, or beside them."""
+    rules = rules_for(session, whose)
+    rule = rules.profile.duties[duty]
+    deadlines.start(
         session, kind=kind, subject_id=subject_id, duty=duty, working_days=rule.working_days,
-        calendar=calendar_named(session, profile.calendar), legal_basis=rule.basis,
+        calendar=rules.calendar, legal_basis=rule.basis, instead=instead,
     )  # fmt: skip
 
 

@@ -33,13 +33,13 @@ def frozen(moment: datetime) -> Iterator[None]:
 
 
 def new_id() -> UUID:
-    """A UUID of version 7 (RFC 9562 §5.7): sorts by creation time, so that indexes grow at one end.
+    """A UUID of version 7 (RFC 9562 §5.7, §6.2 method 3): sorts by creation time, to a quarter of a
+    microsecond, so that indexes grow at one end and what one command wrote stays in its order.
 
     Made here because PostgreSQL 15 to 17 have no `uuidv7()`.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     value = (milliseconds & (1 << 48) - 1) << 80
-    value |= 0x7 << 76 | (random >> 64 & 0xFFF) << 64
-    value |= 0b10 << 62 | random & (1 << 62) - 1
+    value |= 0x7 << 76 | (nanoseconds << 12) // 1_000_000 << 64
+    value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     return UUID(int=value)

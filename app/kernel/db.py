@@ -5,16 +5,18 @@ Owns connections and commits. Features never commit; they are handed a session a
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
-from sqlalchemy import DateTime, Engine, MetaData, String, create_engine, event, text
+from sqlalchemy import DateTime, Engine, MetaData, String, Table, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from app.kernel.clock import new_id, now
@@ -59,6 +61,11 @@ class Stateful(Identified):
     updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
+def table_of(model: type[Any]) -> Table:
+    """The table of a mapped class, for statements that go past the unit of work."""
+    return cast(Table, model.__table__)
+
+
 def sqlalchemy_url(url: str) -> str:
     """A libpq URL (`postgresql://…`) as SQLAlchemy names it with the psycopg driver."""
     return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -73,10 +80,10 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             connect_args={"application_name": "zhengtong"},
         )
         event.listen(self.engine, "connect", _set_limits)
+        event.listen(self.engine, "checkout", _refuse_closed)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -94,6 +101,14 @@ def _set_limits(connection: object, _record: object) -> None:
     cursor.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET timezone = 'UTC'")
     cursor.close()
     connection.commit()  # type: ignore[attr-defined]
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed. Such a socket can be read from: this asks
+    the machine, where a ping would ask the server, in every transaction."""
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    if readable:
+        raise DisconnectionError
 
 
 def lift_statement_timeout(session: Session) -> None:

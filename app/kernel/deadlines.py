@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, select, text
+from sqlalchemy import Index, select, text, update
 from sqlalchemy.orm import Mapped, Session
 
 from app.kernel import jobs
 from app.kernel.calendar import Calendar, legal_date
-from app.kernel.clock import now
+from app.kernel.clock import new_id, now
 from app.kernel.db import Base, Identified
 
 log = logging.getLogger(__name__)
@@ -67,18 +68,44 @@ def start(
     working_days: int,
     calendar: Calendar,
     legal_basis: str | None,
-) -> DeadlineRow:
-    """Start a clock of `working_days` from today (the starting day does not count, Civil Code art. 201)."""
+    instead: bool = False,
+) -> None:
+    """Start a clock of `working_days` from today (the starting day does not count, Civil Code art. 201).
+    `instead`: the entity's other running clocks are met with it."""
     moment = now()
     due = calendar.after(legal_date(moment), working_days)
-    row = DeadlineRow(
-        kind=kind, subject_id=subject_id, duty=duty, legal_basis=legal_basis, started_at=moment,
-        due_on=due.on, due_at=due.at, working_days=working_days, provisional=due.provisional,
+    session.execute(
+        _START_INSTEAD if instead else _START,
+        {
+            "id": new_id(), "kind": kind, "subject_id": subject_id, "duty": duty, "legal_basis": legal_basis,
+            "now": moment, "due_on": due.on, "due_at": due.at, "working_days": working_days,
+            "provisional": due.provisional, **_waking(due.at),
+        },
     )  # fmt: skip
-    session.add(row)
-    session.flush()
-    jobs.enqueue(session, WAKE, at=row.due_at)
-    return row
+
+
+_INSERT = f"""
+    started AS (
+        INSERT INTO deadline (id, created_at, kind, subject_id, duty, legal_basis, started_at, due_on, due_at,
+            working_days, provisional)
+        SELECT CAST(:id AS uuid), CAST(:now AS timestamptz), :kind, CAST(:subject_id AS uuid), :duty,
+            CAST(:legal_basis AS varchar), CAST(:now AS timestamptz), CAST(:due_on AS date),
+            CAST(:due_at AS timestamptz), CAST(:working_days AS integer), CAST(:provisional AS boolean) {{after}}
+    ) {jobs.DEFER}"""
+_START = text("WITH" + _INSERT.format(after=""))
+# The count makes the new clock wait until the others have ended: of one duty only one may run.
+_START_INSTEAD = text(
+    """WITH ended AS (
+        UPDATE deadline SET ended_at = :now, outcome = 'met'
+        WHERE kind = :kind AND subject_id = :subject_id AND ended_at IS NULL RETURNING id
+    ),"""
+    + _INSERT.format(after="FROM (SELECT count(*) FROM ended) AS before")
+)
+
+
+def _waking(due_at: datetime) -> dict[str, Any]:
+    """One job for all clocks that end at the same moment: most end with the same working day."""
+    return jobs.deferred(WAKE, at=due_at, once=f"{WAKE} {due_at.isoformat()}")
 
 
 def running(session: Session, kind: str, subject_id: UUID, duty: str | None = None) -> list[DeadlineRow]:
@@ -93,8 +120,14 @@ def running(session: Session, kind: str, subject_id: UUID, duty: str | None = No
 
 def end(session: Session, kind: str, subject_id: UUID, *, outcome: str, duty: str | None = None) -> None:
     """End the entity's running clocks (of one duty, or all) as "met" or "cancelled"."""
-    for row in running(session, kind, subject_id, duty):
-        row.ended_at, row.outcome = now(), outcome
+    ending = update(DeadlineRow).where(
+        DeadlineRow.kind == kind, DeadlineRow.subject_id == subject_id, DeadlineRow.ended_at.is_(None)
+    )
+    if duty is not None:
+        ending = ending.where(DeadlineRow.duty == duty)
+    session.execute(
+        ending.values(ended_at=now(), outcome=outcome), execution_options={"synchronize_session": "evaluate"}
+    )
 
 
 def pause(session: Session, kind: str, subject_id: UUID, duty: str, calendar: Calendar) -> None:
@@ -112,7 +145,7 @@ def resume(session: Session, kind: str, subject_id: UUID, duty: str, calendar: C
             due = calendar.after(legal_date(now()), max(1, row.left_on_pause or 0))
             row.due_on, row.due_at, row.provisional = due.on, due.at, due.provisional
             row.paused_at = row.left_on_pause = None
-            jobs.enqueue(session, WAKE, at=row.due_at)
+            session.execute(text(jobs.DEFER), _waking(row.due_at))
 
 
 def extend(row: DeadlineRow, working_days: int, calendar: Calendar) -> None:

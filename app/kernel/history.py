@@ -8,18 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Identity, Index, delete, insert, select, text
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    CursorResult,
+    Identity,
+    Index,
+    Insert,
+    Integer,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import UserDefinedType
 
 from app.kernel import ledger
 from app.kernel.actor import ROLE_NAMES, Actor
 from app.kernel.clock import new_id, now
-from app.kernel.db import Base, Stateful
+from app.kernel.db import Base, Stateful, table_of
 from app.kernel.errors import NotPermitted, StaleVersion, WrongMoment
 from app.kernel.machine import Machine, Party, Transition, may
 from app.kernel.text import Text
@@ -84,6 +101,11 @@ class Event(Base):
         }
 
 
+_EVENT = table_of(Event)
+# All but what the database fills.
+_COLUMNS = tuple(column.name for column in _EVENT.columns if column.name not in ("position", "transaction"))
+
+
 class StateTransition(Base):
     """The machines' rows as the guarding trigger reads them; written by `sync_transitions` at migration."""
 
@@ -123,7 +145,24 @@ def record(
 
     `transition` is (from, to, version) where a state changed with it. `data` is plain JSON.
     """
-    entry = Event(
+    entry = _event(kind, subject_id, act, by, party, transition, reason, basis, data, ledgered)
+    _tell(session, entry)
+    return entry
+
+
+def _event(
+    kind: str,
+    subject_id: UUID,
+    act: str,
+    by: Actor,
+    party: Party | None,
+    transition: tuple[str | None, str, int] | None,
+    reason: str | None,
+    basis: str | None,
+    data: Mapping[str, Any] | None,
+    ledgered: bool,
+) -> Event:
+    return Event(
         id=new_id(),
         at=now(),
         kind=kind,
@@ -142,12 +181,39 @@ def record(
         data=dict(data or {}),
         ledgered=ledgered,
     )
-    session.add(entry)
-    if ledgered:
-        ledger.append(
-            session, entry_id=entry.id, kind=f"{kind}.{act}", subject_id=subject_id, content=entry.content()
+
+
+def _tell(session: Session, entry: Event, moving: Table | None = None) -> bool:
+    """Write the event, its ledger entry and, in `moving`, the entity's new state in one statement; False
+    where the entity is no longer in the state and version that were decided on, and nothing is written."""
+    values: dict[str, Any] = {f"event_{name}": getattr(entry, name) for name in _COLUMNS}
+    if entry.ledgered:
+        values |= ledger.entry_values(
+            entry.id, entry.at, f"{entry.kind}.{entry.act}", entry.subject_id, entry.content()
         )
-    return entry
+    if moving is not None:
+        assert entry.version is not None
+        values["version_before"] = entry.version - 1
+    written = session.execute(_telling(moving, entry.ledgered), values)
+    return cast(CursorResult[Any], written).rowcount == 1
+
+
+@cache
+def _telling(moving: Table | None, ledgered: bool) -> Insert:
+    value = {name: bindparam(f"event_{name}", type_=_EVENT.c[name].type) for name in _COLUMNS}
+    moved: CTE | None = None
+    if moving is not None:
+        seen = (
+            moving.c.id == value["subject_id"],
+            moving.c.state == value["state_from"],
+            moving.c.version == bindparam("version_before", type_=Integer),
+        )
+        becomes = {"state": value["state_to"], "version": value["version"], "updated_at": value["at"]}
+        moved = update(moving).where(*seen).values(becomes).returning(moving.c.id).cte("moved")
+    row = select(*value.values()) if moved is None else select(*value.values()).select_from(moved)
+    told = insert(_EVENT).from_select(list(value), row, include_defaults=False)
+    whole = ledger.appending(moved).add_cte(told.cte("told")) if ledgered else told
+    return whole.execution_options(preserve_rowcount=True)
 
 
 def create(
@@ -192,14 +258,39 @@ def advance(
     reason: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Do `act` to `entity`: lock its row, check the client's version, look the transition up, check
-    that `by` may, write state, version, event and ledger entry together.
+    """Do `act` to `entity`: check the client's version, look the transition up, check that `by` may, write
+    state, version, event and ledger entry together, provided that nobody has moved the entity since it was
+    read; the row is locked from then on.
 
     `parties` says what `by` is to the entity. `expected_version` comes from If-Match; None only for
     the service's own acts. Errors: StaleVersion, WrongMoment (naming what is allowed), NotPermitted.
     """
     session.flush()
-    session.refresh(entity, with_for_update=True)
+    while True:
+        row = _decided(entity, machine, act, by, parties, expected_version)
+        before, version = entity.state, entity.version + 1
+        entry = _event(
+            machine.kind, entity.id, act, by, _party(row, by, parties), (before, row.target, version), reason,
+            row.basis, data, True,
+        )  # fmt: skip
+        if _tell(session, entry, table_of(type(entity))):
+            break
+        # Another transaction was first. Under the lock this one decides again, on what is there now.
+        session.refresh(entity, with_for_update=True)
+    for name, value in (("state", row.target), ("version", version), ("updated_at", entry.at)):
+        set_committed_value(entity, name, value)
+    return entry
+
+
+def _decided(
+    entity: Stateful,
+    machine: Machine,
+    act: str,
+    by: Actor,
+    parties: frozenset[Party],
+    expected_version: int | None,
+) -> Transition:
+    """The row of the machine that `act` takes. Errors: StaleVersion, WrongMoment, NotPermitted."""
     if expected_version is not None and entity.version != expected_version:
         raise StaleVersion(
             Text(
@@ -212,13 +303,7 @@ def advance(
     if row is None:
         raise wrong_moment(machine, entity.state, act, by, parties)
     _require_may(machine, row, by, parties)
-    before = entity.state
-    entity.state, entity.version, entity.updated_at = row.target, entity.version + 1, now()
-    session.flush()
-    return record(
-        session, kind=machine.kind, subject_id=entity.id, act=act, by=by, party=_party(row, by, parties),
-        transition=(before, row.target, entity.version), reason=reason, basis=row.basis, data=data,
-    )  # fmt: skip
+    return row
 
 
 def wrong_moment(machine: Machine, state: str, act: str, by: Actor, parties: frozenset[Party]) -> WrongMoment:

@@ -42,11 +42,10 @@ class Outside:
 
 Work = Task | Outside
 
-_DEFER = text(
-    """SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
-        'default', CAST(:task AS varchar), 0, CAST(:lock AS varchar), CAST(:queueing_lock AS varchar),
-        CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])"""
-)
+# The queue's own function for it fails where a job of the same `once` waits.
+DEFER = """INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
+    VALUES ('default', :task, :lock, :once, CAST(:args AS jsonb), :at)
+    ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING"""
 
 
 def enqueue(
@@ -56,15 +55,26 @@ def enqueue(
     *,
     at: datetime | None = None,
     lock: str | None = None,
+    once: str | None = None,
 ) -> None:
     """Put a job into the queue with the caller's transaction: it exists when, and only when, that commits.
 
-    `at` delays it; jobs of one `lock` run one after the other.
+    `at` delays it; jobs of one `lock` run one after the other; a job whose `once` waits already is not put
+    there again.
     """
-    session.execute(
-        _DEFER,
-        {"task": task, "lock": lock, "queueing_lock": None, "args": json.dumps(dict(args or {})), "at": at},
-    )
+    session.execute(text(DEFER), deferred(task, args, at=at, lock=lock, once=once))
+
+
+def deferred(
+    task: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    at: datetime | None = None,
+    lock: str | None = None,
+    once: str | None = None,
+) -> dict[str, Any]:
+    """What `DEFER` binds, for a statement that writes more beside it."""
+    return {"task": task, "lock": lock, "once": once, "args": json.dumps(dict(args or {})), "at": at}
 
 
 def schema_sql() -> str:

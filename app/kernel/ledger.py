@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, LargeBinary, delete, func, insert, select
+from sqlalchemy import CTE, BigInteger, Insert, LargeBinary, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -22,7 +23,7 @@ from app.kernel import merkle
 from app.kernel.canonical import canonical
 from app.kernel.checkpoint import Signer
 from app.kernel.clock import now
-from app.kernel.db import Base, advisory_lock
+from app.kernel.db import Base, advisory_lock, table_of
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 
@@ -51,6 +52,10 @@ class LedgerPending(Base):
     __tablename__ = "ledger_pending"
 
     entry_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+_ENTRY = table_of(LedgerEntry)
+_PENDING = table_of(LedgerPending)
 
 
 class LedgerLeaf(Base):
@@ -103,7 +108,29 @@ def append(
     session: Session, *, entry_id: UUID, kind: str, subject_id: UUID, content: Mapping[str, Any]
 ) -> None:
     """Put an entry for `content` into the ledger with the caller's transaction; it is numbered soon after."""
-    append_many(session, [(entry_id, kind, subject_id, content)])
+    session.execute(appending(None), entry_values(entry_id, now(), kind, subject_id, content))
+
+
+@cache
+def appending(only_with: CTE | None) -> Insert:
+    """The statement that puts one entry into the ledger, to be executed with `entry_values`, or to be part of
+    a greater one: then nothing is put where `only_with` has no row."""
+    value = {c.name: bindparam(f"entry_{c.name}", type_=c.type) for c in _ENTRY.columns}
+    row, queued = select(*value.values()), select(value["id"])
+    if only_with is not None:
+        row, queued = row.select_from(only_with), queued.select_from(only_with)
+    entry = insert(_ENTRY).from_select(list(value), row)
+    return insert(_PENDING).from_select(["entry_id"], queued).add_cte(entry.cte("entry"))
+
+
+def entry_values(
+    entry_id: UUID, at: datetime, kind: str, subject_id: UUID, content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `appending` binds."""
+    return {
+        "entry_id": entry_id, "entry_at": at, "entry_kind": kind, "entry_subject_id": subject_id,
+        "entry_content_hash": content_hash(content),
+    }  # fmt: skip
 
 
 def append_many(session: Session, entries: Sequence[tuple[UUID, str, UUID, Mapping[str, Any]]]) -> None:

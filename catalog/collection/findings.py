@@ -248,9 +248,7 @@ def _step(
     row = FINDING.find(event.state_from, act)
     assert row is not None
     if row.duty is not None:
-        start_clock(
-            session, jurisdiction_id=plan.jurisdiction_id, kind=KIND, subject_id=finding.id, duty=row.duty
-        )
+        start_clock(session, whose=plan.jurisdiction_id, kind=KIND, subject_id=finding.id, duty=row.duty)
     service.settle(session, plan)
     return event
 

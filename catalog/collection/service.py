@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
-from app.identity.profiles import calendar_named, profile_for
+from app.identity.profiles import rules_for
 from app.kernel import deadlines, history, jobs
 from app.kernel.actor import Actor, ActorKind, system_actor
 from app.kernel.calendar import BEIJING, legal_date
@@ -113,12 +113,12 @@ def _flag(session: Session, plan: Plan, record: PlanRecord, check: PlanCheck, po
 
 def _start_answers(session: Session, plan: Plan, found: Sequence[Finding]) -> None:
     """Start the agency's clock on each finding; profile and calendar are read once for all of them."""
-    profile = profile_for(session, plan.jurisdiction_id)
-    duty, calendar = profile.duties[JUSTIFY], calendar_named(session, profile.calendar)
+    rules = rules_for(session, plan.jurisdiction_id)
+    duty = rules.profile.duties[JUSTIFY]
     for finding in found:
         deadlines.start(
             session, kind=FINDING.kind, subject_id=finding.id, duty=JUSTIFY, working_days=duty.working_days,
-            calendar=calendar, legal_basis=duty.basis,
+            calendar=rules.calendar, legal_basis=duty.basis,
         )  # fmt: skip
 
 

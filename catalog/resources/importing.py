@@ -171,7 +171,7 @@ def _insert(
         for resource in resources:
             start_clock(
                 session,
-                jurisdiction_id=resource.jurisdiction_id,
+                whose=resource.jurisdiction_id,
                 kind=KIND,
                 subject_id=resource.id,
                 duty=REVIEW,

@@ -129,9 +129,7 @@ def file(
         )
         faults.append(Fault("/personal_information_assessment", message, ARTICLE_13))
     _require(faults)
-    start_clock(
-        session, jurisdiction_id=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW
-    )
+    start_clock(session, whose=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW)
 
 
 def publish(session: Session, resource: Resource, *, expected_version: int, by: Actor) -> None:

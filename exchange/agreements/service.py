@@ -28,7 +28,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, LIVE, SUPPLY, SUSPENDED
 from exchange.agreements.versions import latest_of
 from exchange.negotiations.models import Negotiation, TermsVersion
-from exchange.parties import SYSTEM_PARTIES, calendar_for, jurisdiction_of, parties_of, visible_to
+from exchange.parties import SYSTEM_PARTIES, calendar_for, parties_of, visible_to
 
 Origin = Literal["negotiated", "policy", "ruling"]
 
@@ -79,7 +79,7 @@ def conclude(
     data = {**content, "content_hash": agreement.content_hash}
     history.create(session, agreement, AGREEMENT, "conclude", by=by, parties=parties, data=data)
     start_clock(
-        session, jurisdiction_id=jurisdiction_of(session, agreement.provider_id),
+        session, whose=agreement.provider_id,
         kind=AGREEMENT.kind, subject_id=agreement.id, duty=SUPPLY,
     )  # fmt: skip
     ends_at = datetime.combine(terms.valid_until + timedelta(days=1), time(), BEIJING)

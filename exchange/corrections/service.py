@@ -21,7 +21,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, DATA_CORRECTED, LIVE
 from exchange.corrections.models import Correction
 from exchange.corrections.states import ANSWER, BEFORE_AUTHORITY, CORRECTION, UNDER_VERIFICATION, hindrance
-from exchange.parties import jurisdiction_of, parties_of, visible_to
+from exchange.parties import parties_of, visible_to
 
 KIND = CORRECTION.kind
 CLOCK = system_actor("clock")
@@ -139,8 +139,7 @@ def _step(
 
 
 def _start(session: Session, correction: Correction) -> None:
-    jurisdiction_id = jurisdiction_of(session, correction.provider_id)
-    start_clock(session, jurisdiction_id=jurisdiction_id, kind=KIND, subject_id=correction.id, duty=ANSWER)
+    start_clock(session, whose=correction.provider_id, kind=KIND, subject_id=correction.id, duty=ANSWER)
 
 
 def _tell_other_users(session: Session, correction: Correction, by: Actor) -> None:

@@ -47,7 +47,6 @@ from exchange.parties import (
     SYSTEM_PARTIES,
     ConflictOfInterest,
     deciding_authority,
-    jurisdiction_of,
     parties_of,
     visible_to,
 )
@@ -440,7 +439,7 @@ def _write_ruling(
 
 def _start(session: Session, dispute: Dispute, duty: str) -> None:
     start_clock(
-        session, jurisdiction_id=jurisdiction_of(session, dispute.authority_id),
+        session, whose=dispute.authority_id,
         kind=KIND, subject_id=dispute.id, duty=duty,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ Owns the one way an act is done and the clocks. What the acts mean is `service`'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from exchange.negotiations.states import (
     Moment,
     hindrance,
 )
-from exchange.parties import jurisdiction_of, parties_of, visible_to
+from exchange.parties import parties_of, visible_to
 from exchange.terms import Terms
 
 KIND = NEGOTIATION.kind
@@ -83,16 +83,16 @@ def _awaits(agency_id: UUID | None) -> Any:
 def allowed_acts(session: Session, negotiation: Negotiation, *, by: Actor) -> list[str]:
     """The acts that the actor may do now."""
     acts = NEGOTIATION.allowed(negotiation.state, parties_of(by, negotiation), by.roles)
-    moment = moment_of(session, negotiation, negotiation.state)
+    moment = moment_of(session, negotiation, negotiation.state, acts)
     return [act for act in acts if hindrance(moment, act) is None]
 
 
-def moment_of(session: Session, negotiation: Negotiation, state: str) -> Moment:
-    """What `states.hindrance` needs to know of the negotiation while it is, or was, in `state`."""
+def moment_of(session: Session, negotiation: Negotiation, state: str, acts: Collection[str]) -> Moment:
+    """What `states.hindrance` needs to know for these acts while the negotiation is, or was, in `state`."""
     # The profile is asked only where rounds count: before the first there is no stalemate anywhere.
     options = None
-    if negotiation.rounds:
-        options = profile_for(session, jurisdiction_of(session, negotiation.requester_id)).options
+    if negotiation.rounds and "open_dispute" in acts:
+        options = profile_for(session, negotiation.requester_id).options
     return Moment(
         state=state,
         waiting_for_material=negotiation.waiting_for_material,
@@ -127,7 +127,7 @@ def step(
         reason=reason, data=data,
     )  # fmt: skip
     assert event.state_from is not None
-    if why := hindrance(moment_of(session, negotiation, event.state_from), act):
+    if why := hindrance(moment_of(session, negotiation, event.state_from, (act,)), act):
         raise WrongMoment(why, state=event.state_from, allowed=[])
     return event
 
@@ -139,10 +139,10 @@ def current_terms(session: Session, negotiation: Negotiation) -> TermsVersion:
 
 def await_turn(session: Session, negotiation: Negotiation, duty: str, agency_id: UUID) -> None:
     """It is the agency's turn: what ran before is met, its clock starts."""
-    deadlines.end(session, KIND, negotiation.id, outcome="met")
     negotiation.overdue = negotiation.reminded = False
     start_clock(
-        session, jurisdiction_id=jurisdiction_of(session, agency_id), kind=KIND, subject_id=negotiation.id, duty=duty
+        session, whose=agency_id, kind=KIND, subject_id=negotiation.id, duty=duty,
+        instead=True,
     )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from exchange.negotiations.states import (
     REPLY_UNCONDITIONAL,
     RESPOND,
 )
-from exchange.parties import jurisdiction_of
 
 _CLOCK_PARTY = frozenset({"clock"})
 
@@ -33,7 +32,7 @@ def _overdue(session: Session, deadline: DeadlineRow) -> None:
 
 def _silence_on_unconditional(session: Session, deadline: DeadlineRow) -> None:
     negotiation = _of(session, deadline)
-    options = profile_for(session, jurisdiction_of(session, negotiation.provider_id)).options
+    options = profile_for(session, negotiation.provider_id).options
     if options.deemed_consent_unconditional and _can_be_agreed(session, negotiation):
         agree_by_rule(session, negotiation, "deemed")
     else:
@@ -63,7 +62,7 @@ def _no_response(session: Session, deadline: DeadlineRow) -> None:
     history.advance(session, negotiation, NEGOTIATION, "remind", by=CLOCK, parties=_CLOCK_PARTY)
     negotiation.reminded = True
     start_clock(
-        session, jurisdiction_id=jurisdiction_of(session, negotiation.requester_id),
+        session, whose=negotiation.requester_id,
         kind=KIND, subject_id=negotiation.id, duty=RESPOND,
     )  # fmt: skip
 

@@ -5,14 +5,16 @@ Refuses a consent by who wrote the terms, and one to other terms than those on t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
+from app.kernel.db import table_of
 from app.kernel.errors import Conflict, SameHand
 from app.kernel.text import Text
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
@@ -39,14 +41,20 @@ def write_version(
     note: str | None = None,
 ) -> TermsVersion:
     """Add a version of the terms to a negotiation whose row the caller has locked."""
-    highest = select(func.max(TermsVersion.number)).where(TermsVersion.negotiation_id == negotiation.id)
     version = TermsVersion(
-        id=new_id(), created_at=now(), negotiation_id=negotiation.id, number=(session.scalar(highest) or 0) + 1,
-        party=party, author_id=author_id, terms=terms.model_dump(mode="json"), terms_hash=terms_hash(terms), note=note,
+        id=new_id(), created_at=now(), negotiation_id=negotiation.id, party=party, author_id=author_id,
+        terms=terms.model_dump(mode="json"), terms_hash=terms_hash(terms), note=note,
     )  # fmt: skip
-    session.add(version)
-    session.flush()
+    before = select(func.coalesce(func.max(TermsVersion.number), 0))
+    following = before.where(TermsVersion.negotiation_id == negotiation.id).scalar_subquery() + 1
+    writing = insert(table_of(TermsVersion)).values(number=following).returning(TermsVersion.number)
+    version.number = session.scalars(writing, _values(version)).one()
     return version
+
+
+def _values(row: TermsVersion | Consent) -> dict[str, Any]:
+    """The row's columns as given. Both tables are written by one plain statement each, in every command."""
+    return {name: value for name, value in vars(row).items() if name != "_sa_instance_state"}
 
 
 def consent(
@@ -77,17 +85,16 @@ def carry_over(session: Session, given: Consent, version: TermsVersion) -> Conse
 def _record(
     session: Session, version: TermsVersion, side: Side, kind: str, person_id: UUID | None
 ) -> Consent:
-    standing = session.scalar(
-        select(Consent).where(Consent.terms_version_id == version.id, Consent.party == side)
-    )
-    if standing is not None:  # the provider's offer, now confirmed
-        return standing
     given = Consent(
         id=new_id(), created_at=now(), at=now(), terms_version_id=version.id, party=side, kind=kind,
         person_id=person_id, terms_hash=version.terms_hash,
     )  # fmt: skip
-    session.add(given)
-    session.flush()
+    writing = insert(table_of(Consent)).on_conflict_do_nothing(index_elements=["terms_version_id", "party"])
+    if (
+        session.execute(writing.returning(Consent.id), _values(given)).first() is None
+    ):  # the offer, now confirmed
+        stands = select(Consent).where(Consent.terms_version_id == version.id, Consent.party == side)
+        return session.scalars(stands).one()
     return given
 
 

@@ -18,7 +18,7 @@ from app.kernel.text import Text
 from exchange import holdings
 from exchange.negotiations.case import KIND, await_reply, current_terms, reply_duty, step
 from exchange.negotiations.models import Negotiation
-from exchange.parties import calendar_for, deciding_authority, jurisdiction_of
+from exchange.parties import calendar_for, deciding_authority
 
 
 def ask_material(session: Session, negotiation: Negotiation, *, notice: str, by: Actor, version: int) -> None:
@@ -44,7 +44,7 @@ def ask_extension(
 ) -> None:
     """Ask the authority for more time to reply, within the profile's limit (809-21). Errors: Invalid."""
     step(session, negotiation, "ask_extension", by=by, version=version, reason=reason)
-    profile = profile_for(session, jurisdiction_of(session, negotiation.provider_id))
+    profile = profile_for(session, negotiation.provider_id)
     limit = profile.duties[reply_duty(negotiation)].extension
     if not 1 <= working_days <= limit:
         message = Text("须为 1 至 {n} 个工作日", "must be 1 to {n} working days").with_(n=limit)

@@ -110,7 +110,7 @@ def test_a_late_commit_is_not_skipped_by_readers(database: Database) -> None:
 def test_a_missed_deadline_fires_once(session: Session) -> None:
     fired: list[object] = []
     subject = uuid4()
-    row = deadlines.start(
+    deadlines.start(
         session,
         kind="test",
         subject_id=subject,
@@ -119,6 +119,7 @@ def test_a_missed_deadline_fires_once(session: Session) -> None:
         calendar=WEEKDAYS,
         legal_basis="809-21",
     )
+    (row,) = deadlines.running(session, "test", subject)
     consequences = {"answer": lambda _session, row: fired.append(row.subject_id)}
     assert deadlines.sweep(session, consequences) == 0
     with frozen(row.due_at + timedelta(seconds=1)):
@@ -129,7 +130,7 @@ def test_a_missed_deadline_fires_once(session: Session) -> None:
 
 def test_a_paused_deadline_keeps_the_days_it_had_left(session: Session) -> None:
     subject = uuid4()
-    row = deadlines.start(
+    deadlines.start(
         session,
         kind="test",
         subject_id=subject,
@@ -138,6 +139,7 @@ def test_a_paused_deadline_keeps_the_days_it_had_left(session: Session) -> None:
         calendar=WEEKDAYS,
         legal_basis=None,
     )
+    (row,) = deadlines.running(session, "test", subject)
     deadlines.pause(session, "test", subject, "answer", WEEKDAYS)
     with frozen(now() + timedelta(days=70)):
         assert deadlines.sweep(session, {}) == 0

@@ -119,7 +119,7 @@ def _why_not(seen: Seen[Negotiation], allowed: list[str]) -> list[tuple[Text, Te
     """Acts of the reader's side that are not open to the reader now, each with the reason."""
     view, case = seen.view, seen.case
     parties = parties_of(view.actor, case)
-    moment = moment_of(view.session, case, case.state)
+    moment = moment_of(view.session, case, case.state, NEGOTIATION.acts)
     told = []
     for act in acts_of_side(NEGOTIATION, case.state, parties):
         if act not in allowed:
