@@ -190,7 +190,7 @@ class Estate:
         world = self.world
         items = [{"name": KNOWN}]
         self._add("collection.check", "-", Call(body={"items": items}))
-        self._add("collection.grounds plan.list finding.list", "-", Call())
+        self._add("collection.grounds plan.list finding.list notice.list", "-", Call())
         self._add("plan.draft", "-", Call(body=planned(NEW)))
         draft, cleared = self._plan(NEW, filed=False), self._plan(NEW)
         for name, plan in (("draft", draft), ("filed", cleared)):
@@ -198,6 +198,13 @@ class Estate:
         self._add("plan.edit", "draft", on(draft, planned(NEW)))
         self._add("plan.file", "draft", on(draft))
         self._add("plan.collect plan.close", "filed", on(cleared))
+        self._add("plan.amend", "filed", on(cleared, planned(NEW)))
+        self._add(
+            "plan.renew", "filed", on(cleared, {"period_from": "2027-01-01", "period_until": "2027-12-31"})
+        )
+        self._add("plan.changes", "filed", on(cleared))
+        leave = {**WHY, "until": "2026-12-31"}
+        self._add("plan.permit", "blocked", on(self._plan(KNOWN), leave))
         flagged = self._finding()
         ground = {"ground": "finer_detail", "text": "现有信息只到区，本次须到社区"}
         self._add("finding.read finding.events", "flagged", on(flagged))

@@ -42,6 +42,9 @@ class Options(Wire):
     deemed_consent_unconditional: bool  # silence on an unconditional resource agrees (809-21)
     stalemate_rounds: int = Field(ge=1, le=100)  # rounds after which a dispute may be opened
     record_years: int = Field(ge=1, le=100)  # how long use records are kept (809-29)
+    plan_years: int = Field(
+        default=3, ge=1, le=100
+    )  # how long a collection plan's control number is good for
 
 
 class RuleProfile(Wire):

@@ -57,6 +57,14 @@ class Calendar:
         return sum(self.is_working_day(start + timedelta(days=n)) for n in range(1, span + 1))
 
 
+def years_after(day: date, years: int) -> date:
+    """The same day so many years later; 28 February where that year has no 29th."""
+    try:
+        return day.replace(year=day.year + years)
+    except ValueError:
+        return day.replace(year=day.year + years, day=28)
+
+
 def legal_date(moment: datetime) -> date:
     """The calendar date of an aware moment where the law counts days."""
     return moment.astimezone(BEIJING).date()

@@ -15,7 +15,7 @@ from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import ExpectedVersion, Page, encode_cursor
 from catalog.collection import checking, findings, notices, service
 from catalog.collection.models import Finding, Notice, Plan
-from catalog.collection.record import CheckRecord, PlanRecord
+from catalog.collection.record import CheckRecord, PlanChanges, PlanRecord, changes
 from catalog.collection.states import FINDING, GROUNDS, PLAN
 from catalog.collection.wire import (
     Acceptance,
@@ -23,6 +23,7 @@ from catalog.collection.wire import (
     CheckedItem,
     CheckOut,
     ChosenFindings,
+    ChosenNotices,
     ChosenPlans,
     FindingOut,
     FindingSummary,
@@ -30,12 +31,16 @@ from catalog.collection.wire import (
     Justification,
     MaybeBecause,
     NoticeOut,
+    NoticeSummary,
+    Period,
+    Permission,
     PlanOut,
     PlanSummary,
     finding_out,
     finding_summaries,
     ground_out,
     notice_out,
+    notice_summaries,
     plan_out,
     plan_summaries,
 )
@@ -49,9 +54,11 @@ permit(
     "plan.read",
     "plan.findings",
     "plan.events",
+    "plan.changes",
     "finding.list",
     "finding.read",
     "finding.events",
+    "notice.list",
     "notice.read",
     roles=(Role.CLERK, Role.APPROVER, Role.CATALOG_ADMINISTRATOR, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.CLERK,
@@ -143,7 +150,7 @@ def read_plan(asked: Annotated[Asked[Plan], _plan("read")]) -> PlanOut:
 @router.get("/plans/{id}/events", operation_id="plan.events")
 def list_plan_events(asked: Annotated[Asked[Plan], _plan("events")]) -> list[EventOut]:
     """The plan's history, oldest first."""
-    return events_out(asked.session, PLAN, asked.case.id)
+    return events_out(asked.session, PLAN, asked.case.id, notes=service.NOTES)
 
 
 @router.get("/plans/{id}/findings", operation_id="plan.findings")
@@ -181,6 +188,47 @@ def close_plan(asked: Annotated[Asked[Plan], _plan("close")], version: ExpectedV
     """结束: the collection is done, or given up."""
     service.close_plan(asked.session, asked.case, by=asked.by, version=version)
     return plan_out(asked)
+
+
+@router.post("/plans/{id}/permit", operation_id="plan.permit")
+def permit_plan(
+    asked: Annotated[Asked[Plan], _plan("permit")], body: Permission, version: ExpectedVersion
+) -> PlanOut:
+    """准予先行采集: let a plan collect until a day although findings are open."""
+    service.permit(
+        asked.session, asked.case, reason=body.reason, until=body.until, by=asked.by, version=version
+    )
+    return plan_out(asked)
+
+
+@router.post("/plans/{id}/amend", operation_id="plan.amend", status_code=201, openapi_extra=ONCE)
+def amend_plan(asked: Annotated[Asked[Plan], _plan("amend")], body: PlanRecord) -> PlanOut:
+    """变更: draft what a running plan is to become; once cleared it takes the plan's place."""
+    return _drafted(asked, service.amend_plan(asked.session, asked.case, record=body, by=asked.by))
+
+
+@router.post("/plans/{id}/renew", operation_id="plan.renew", status_code=201, openapi_extra=ONCE)
+def renew_plan(asked: Annotated[Asked[Plan], _plan("renew")], body: Period) -> PlanOut:
+    """续期: draft the same plan for another period; filed, it is checked again."""
+    plan = service.renew_plan(
+        asked.session, asked.case, period_from=body.period_from, period_until=body.period_until, by=asked.by
+    )
+    return _drafted(asked, plan)
+
+
+def _drafted(asked: Asked[Plan], plan: Plan) -> PlanOut:
+    asked.response.headers["Location"] = f"{router.prefix}/plans/{plan.id}"
+    return plan_out(Asked(asked.session, plan, asked.by, asked.response))
+
+
+@router.get("/plans/{id}/changes", operation_id="plan.changes")
+def plan_changes(asked: Annotated[Asked[Plan], _plan("changes")]) -> PlanChanges:
+    """What is new against the plan that this one renews or amends; of a first plan, everything."""
+    before = service.predecessor(asked.session, asked.case)
+    record = asked.case.typed
+    if before is None:
+        return PlanChanges(fields=(), added=record.items, removed=(), changed=())
+    return changes(before.typed, record)
 
 
 # --- Findings
@@ -280,6 +328,21 @@ def issue_notice(asked: Annotated[AskedFinding, _finding("notice")], version: Ex
     return notice_out(asked.session, notice)
 
 
+@router.get("/notices", operation_id="notice.list")
+def list_notices(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("notice.list")],
+    chosen: Annotated[ChosenNotices, Query()],
+) -> Page[NoticeSummary]:
+    """通报登记: the register of notices of criticism, newest first."""
+    rows = findings.list_notices(
+        session, by=actor, year=chosen.year, agency_id=chosen.agency_id, before=chosen.before,
+        limit=chosen.fetch,
+    )  # fmt: skip
+    shown = notice_summaries(session, rows[: chosen.limit])
+    return Page(items=shown, next=encode_cursor(shown[-1].id) if len(rows) > chosen.limit else None)
+
+
 @router.get(
     "/notices/{id}",
     operation_id="notice.read",
@@ -289,7 +352,9 @@ def issue_notice(asked: Annotated[AskedFinding, _finding("notice")], version: Ex
 def read_notice(
     asked: Annotated[Asked[Notice], guarded("notice.read", findings.find_notice)], request: Request
 ) -> NoticeOut | HTMLResponse:
-    """A notice of criticism; as a Chinese document where text/html is asked for."""
+    """A notice of criticism; where text/html is asked for as a document, in the language asked for."""
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(notices.as_html(asked.case.number, asked.case.text_zh))
+        page = findings.notice_document(asked.session, asked.case, request.state.locale)
+        headers = {"Content-Language": request.state.locale, "Content-Security-Policy": notices.POLICY}
+        return HTMLResponse(page, headers=headers)
     return notice_out(asked.session, asked.case)

@@ -24,8 +24,10 @@ from app.kernel.db import advisory_lock
 from app.kernel.errors import Fault, Invalid, NotFound, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.text import Text
-from catalog.collection import notices, service
+from catalog.collection import links, notices, service
+from catalog.collection.links import Named, Verdict
 from catalog.collection.models import Finding, Notice, Plan
+from catalog.collection.record import Candidate, burden_of
 from catalog.collection.service import parties_of, visible_to
 from catalog.collection.share_request import Askable, ShareRequestBody, fill_in, wanted_of
 from catalog.collection.states import (
@@ -34,6 +36,7 @@ from catalog.collection.states import (
     AUTHORITYS_TURN,
     FINDING,
     FLAGGED,
+    GROUNDS,
     NOTICED,
     RUNNING,
     SHARED_INSTEAD,
@@ -142,8 +145,11 @@ def accept(
     event = _step(session, finding, plan, "accept", by=by, version=version, reason=reason, data=data)
     if until < legal_date(now()):
         raise Invalid(faults=[Fault("/until", Text("认可期限已过", "the day has passed"))])
-    finding.accepted_scope, finding.accepted_until = scope, until
     _decide(finding, event, reason, by)
+    finding.accepted_scope, finding.accepted_until = scope, until
+    service.wake_after(session, until)
+    if finding.ground is not None and GROUNDS[finding.ground].separates:
+        _teach(session, finding, plan, finding.typed_candidates, "different", by)
 
 
 def uphold(session: Session, finding: Finding, plan: Plan, *, reason: str, by: Actor, version: int) -> None:
@@ -151,6 +157,7 @@ def uphold(session: Session, finding: Finding, plan: Plan, *, reason: str, by: A
     share instead or to appeal. Errors: SameHand, WrongMoment."""
     event = _step(session, finding, plan, "uphold", by=by, version=version, reason=reason)
     _decide(finding, event, reason, by)
+    _teach(session, finding, plan, finding.typed_candidates[:1], "same", by)
 
 
 def appeal(session: Session, finding: Finding, plan: Plan, *, reason: str, by: Actor, version: int) -> None:
@@ -207,6 +214,68 @@ def find_notice(session: Session, notice_id: UUID, *, by: Actor) -> Notice:
     return notice
 
 
+def list_notices(
+    session: Session,
+    *,
+    by: Actor,
+    year: int | None = None,
+    agency_id: UUID | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[tuple[Notice, Finding, Plan]]:
+    """The register of notices the actor may know of, newest first."""
+    query = (
+        select(Notice, Finding, Plan)
+        .join(Finding, Finding.id == Notice.finding_id)
+        .join(Plan, Plan.id == Finding.plan_id)
+        .where(visible_to(by))
+    )
+    if year is not None:
+        query = query.where(Notice.year == year)
+    if agency_id is not None:
+        query = query.where(Notice.agency_id == agency_id)
+    if before is not None:
+        query = query.where(Notice.id < before)
+    rows = session.execute(query.order_by(Notice.id.desc()).limit(limit))
+    return [(notice, finding, plan) for notice, finding, plan in rows]
+
+
+def notice_document(session: Session, notice: Notice, locale: str) -> str:
+    """The notice as a page of its own, with what was found and what was spared beside its text."""
+    finding = session.get_one(Finding, notice.finding_id)
+    plan, item, found = (
+        session.get_one(Plan, finding.plan_id),
+        finding.typed_item,
+        finding.typed_candidates[0],
+    )
+    authority, agency = (agencies.agency(session, i) for i in (notice.authority_id, notice.agency_id))
+    burden, record = burden_of(plan.typed, 1), plan.typed
+    signed = select(Event.id).where(Event.kind == KIND, Event.subject_id == finding.id, Event.act == "notice")
+    facts = [
+        (Text("采集计划", "Collection plan"), plan.title),
+        (Text("拟采集的信息项", "Item to be collected"), item.name),
+        (Text("采集对象", "Population"), record.population),
+        (Text("目录已有信息项", "Held by the catalog as"), found.item_name),
+        (Text("所在信息资源", "In the resource"), found.resource_title),
+        (Text("提供方", "Provider"), found.agency_name),
+        (
+            Text("重复采集的负担", "Burden of collecting again"),
+            Text("{p} 人（户），{m} 分钟", "{p} respondents, {m} minutes").with_(
+                p=burden.people, m=burden.minutes
+            ),
+        ),
+    ]
+    return notices.as_document(
+        notices.Registered(
+            id=notice.id, number=notice.number, authority=_name(authority), agency=_name(agency),
+            text=Text(notice.text_zh, notice.text_en), legal_basis=notice.legal_basis,
+            facts=[(label, v if isinstance(v, Text) else Text(v, v)) for label, v in facts],
+            ledger_entry=session.scalar(signed),
+        ),
+        locale,
+    )  # fmt: skip
+
+
 def notice_ids(session: Session, finding_ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """The notice of each finding that has one."""
     query = select(Notice.finding_id, Notice.id).where(Notice.finding_id.in_(list(finding_ids)))
@@ -221,6 +290,22 @@ def _decide(finding: Finding, event: Event, reason: str, by: Actor) -> None:
     if event.state_from == APPEALED and finding.decided_by == by.id:
         raise SameHand(basis="REG-17")
     finding.decision, finding.decided_by = reason, by.id
+    finding.accepted_scope = finding.accepted_until = None
+
+
+def _teach(
+    session: Session,
+    finding: Finding,
+    plan: Plan,
+    candidates: Sequence[Candidate],
+    verdict: Verdict,
+    by: Actor,
+) -> None:
+    """Have the check know from now on what was decided of the planned item and these candidates."""
+    context = plan.typed.context
+    planned = Named(finding.typed_item.name, f"{context.title} {context.population}")
+    pairs = [(planned, Named(candidate.item_name, candidate.resource_title)) for candidate in candidates]
+    links.decide(session, pairs, verdict, source="finding", source_id=finding.id, by=by)
 
 
 def _step(

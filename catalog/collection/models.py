@@ -31,6 +31,15 @@ class Plan(Base, Stateful):
     record: Mapped[dict[str, Any]] = mapped_column(JSONB)
     coverage: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     model_version: Mapped[str | None]
+    control_number: Mapped[str | None]  # 管理编号, from the first time it is cleared on
+    control_year: Mapped[int | None]
+    control_sequence: Mapped[int | None]  # within the authority's year, without gaps
+    expires_on: Mapped[date | None]  # the last day that the control number is good for
+    follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("plan.id"), index=True)
+    follows_as: Mapped[str | None]  # renewal | amendment
+    permission: Mapped[str | None]  # why the authority lets it collect with open findings
+    permitted_until: Mapped[date | None]
+    permitted_by: Mapped[UUID | None]
 
     __table_args__ = (
         Index("ix_plan_agency_id", "agency_id", "id"),
@@ -39,7 +48,14 @@ class Plan(Base, Stateful):
             postgresql_where=text("state IN ('cleared', 'blocked', 'collecting')"),
         ),
         CheckConstraint("state IN ('draft', 'filed') OR model_version IS NOT NULL", name="checked"),
+        UniqueConstraint("authority_id", "control_year", "control_sequence", name="uq_plan_control"),
+        CheckConstraint("(follows_id IS NULL) = (follows_as IS NULL)", name="follows"),
+        CheckConstraint("follows_as IN ('renewal', 'amendment')", name="follows_as"),
     )  # fmt: skip
+
+    def permitted_on(self, day: date) -> bool:
+        """Whether the authority lets it collect on that day although findings are open."""
+        return self.permitted_until is not None and day <= self.permitted_until
 
     @property
     def typed(self) -> PlanRecord:

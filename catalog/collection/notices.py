@@ -5,10 +5,16 @@ Pure: numbering and storing are `service`'s. Source: Regulation Art. 46(1).
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from html import escape
+from uuid import UUID
 
+from jinja2 import Environment, StrictUndefined
+
+from app.kernel.law import cite
 from app.kernel.text import Text
 from catalog.collection.record import Candidate
 from catalog.collection.states import GROUNDS
@@ -97,13 +103,73 @@ def _line(text: str | None) -> str:
     return " ".join((text or "").split()).rstrip("。.")
 
 
-def as_html(number: str, text_zh: str) -> str:
-    """The Chinese document as a page of its own: no script, no address of anywhere else."""
-    title, *body, signed, dated = [escape(line) for line in text_zh.split("\n")]
-    paragraphs = "\n".join(f"<p>{line}</p>" for line in body)
-    return (
-        '<!DOCTYPE html>\n<html lang="zh-CN">\n<head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title></head>\n<body>\n<p>{escape(number)}</p>\n<h1>{title}</h1>\n{paragraphs}\n"
-        f"<p>{signed}</p>\n<p>{dated}</p>\n</body>\n</html>\n"
-    )
+_STYLE = """
+:root{font-family:"FangSong","STFangsong","Noto Serif CJK SC","Source Han Serif SC",SimSun,serif;color:#111}
+body{max-width:44rem;margin:2.5rem auto;padding:0 1.5rem;font-size:1.15rem;line-height:1.9}
+header{text-align:center}
+.head{color:#c00;font-size:2.4rem;font-weight:700;letter-spacing:.3rem;line-height:1.3;margin:.5rem 0 1.2rem}
+:root:lang(en) .head{letter-spacing:.02rem;font-size:1.9rem}
+.number{margin:0;padding-bottom:.5rem;border-bottom:3px solid #c00}
+h1{text-align:center;font-size:1.7rem;line-height:1.5;margin:2.2rem 0 1.6rem}
+.to{margin:0}.body p{text-indent:2em;margin:.5rem 0;text-align:justify}
+table{border-collapse:collapse;width:100%;margin:1.2rem 0;font-size:.95rem;line-height:1.5}
+th,td{border:1px solid #555;padding:.35rem .6rem;text-align:left;vertical-align:top}
+th{width:9.5rem;font-weight:600;background:#f4f4f4}
+.signed{text-align:right;margin:2.5rem 2em 0}.signed p{margin:0}
+footer{margin-top:3rem;border-top:1px solid #555;border-bottom:1px solid #555;padding:.5rem 0;font-size:.9rem}
+footer p{margin:.1rem 0}code{font-size:.85em;overflow-wrap:anywhere}
+@page{size:A4;margin:37mm 26mm 35mm 28mm}
+@media print{body{max-width:none;margin:0;padding:0}tr,.signed{break-inside:avoid}}
+"""  # margins of a page: GB/T 9704-2012
+_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+POLICY = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; frame-ancestors 'none'; base-uri 'none'"
+"""Content-Security-Policy of the document: nothing but its own style."""
+
+_PAGE = """<!doctype html>
+<html lang="{{ locale }}">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{ title }}</title><style>{{ style|safe }}</style></head>
+<body>
+<header><p class="head">{{ say(n.authority) }}</p><p class="number">{{ n.number }}</p></header>
+<h1>{{ title }}</h1>
+<p class="to">{{ t("{agency}：", "To: {agency}") }}</p>
+<div class="body">{% for line in body %}<p>{{ line }}</p>
+{% endfor %}</div>
+<table>
+{% for name, value in facts %}<tr><th scope="row">{{ say(name) }}</th><td>{{ say(value) }}</td></tr>
+{% endfor %}</table>
+<div class="signed"><p>{{ signed }}</p><p>{{ dated }}</p></div>
+<footer>
+<p>{{ t("主送：{agency}", "Addressee: {agency}") }}</p>
+<p>{{ t("依据：{basis}", "Legal basis: {basis}") }}</p>
+<p>{{ t("通报编号：", "Register entry: ") }}<code>{{ n.id }}</code></p>
+{% if n.ledger_entry %}<p>{{ t("存证账本条目：", "Ledger entry: ") }}<code>{{ n.ledger_entry }}</code></p>
+{% endif %}</footer>
+</body></html>
+"""
+_TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A notice as it stands in the register, with what the document tells beside its text."""
+
+    id: UUID
+    number: str
+    authority: Text
+    agency: Text
+    text: Text
+    legal_basis: str
+    facts: Sequence[tuple[Text, Text]]
+    ledger_entry: UUID | None
+
+
+def as_document(notice: Registered, locale: str) -> str:
+    """The notice as an official document (公文, laid out after GB/T 9704) on a page that needs nothing else."""
+    title, *body, signed, dated = notice.text.in_(locale).split("\n")
+    places = {"agency": notice.agency, "basis": cite(notice.legal_basis)}
+    return _TEMPLATE.render(
+        locale="en" if locale.startswith("en") else "zh-CN", style=_STYLE, n=notice, title=title, body=body,
+        signed=signed, dated=dated, facts=notice.facts, say=lambda text: text.in_(locale),
+        t=lambda zh, en: Text(zh, en).with_(**places).in_(locale),
+    )  # fmt: skip

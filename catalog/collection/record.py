@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
 from app.kernel.canonical import canonical
 from app.kernel.errors import Fault
@@ -74,6 +74,7 @@ class PlanRecord(Wire):
     title: Title
     title_en: OptionalLine = None
     population: Name  # 采集对象, in the agency's words
+    object_class: OptionalLine = None  # 对象类 (GB/T 19488): the kind of thing that is described
     means: Means
     purpose: Line
     business_matter: Matter
@@ -90,7 +91,9 @@ class PlanRecord(Wire):
     @property
     def context(self) -> PlanContext:
         """What the check is told beside each item."""
-        return PlanContext(title=self.title, population=self.population)
+        return PlanContext(
+            title=self.title, population=f"{self.population} {self.object_class or ''}".strip()
+        )
 
     @property
     def content_hash(self) -> str:
@@ -107,6 +110,59 @@ def check_plan_record(record: PlanRecord, *, today: date | None = None) -> list[
     elif today is not None and record.period_until < today:
         faults.append(Fault("/period_until", Text("采集期已过", "the period has ended")))
     return faults
+
+
+class Burden(Wire):
+    """What a collection asks of people: how many, and how many minutes of theirs together."""
+
+    people: int = 0
+    minutes: int = 0
+
+
+def burden_of(record: PlanRecord, items: int) -> Burden:
+    """The burden of so many of the plan's items: each bears an equal share of the minutes of the whole form."""
+    whole = record.respondents * record.minutes_per_respondent
+    return Burden(people=record.respondents if items else 0, minutes=round(whole * items / len(record.items)))
+
+
+class FieldChange(Wire):
+    """A field of the plan that says something else."""
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+
+
+class ItemChange(Wire):
+    """An item that goes by the same name and says something else."""
+
+    before: PlannedItemRecord
+    after: PlannedItemRecord
+
+
+class PlanChanges(Wire):
+    """What one plan has that the one before it had not."""
+
+    fields: tuple[FieldChange, ...]
+    added: tuple[PlannedItemRecord, ...]
+    removed: tuple[PlannedItemRecord, ...]
+    changed: tuple[ItemChange, ...]
+
+
+def changes(before: PlanRecord, after: PlanRecord) -> PlanChanges:
+    """What is new in `after`; items are told apart by their names."""
+    old, new = (record.model_dump(mode="json", exclude={"items"}) for record in (before, after))
+    had, has = ({item.name: item for item in record.items} for record in (before, after))
+    return PlanChanges(
+        fields=tuple(FieldChange(field=f, before=old[f], after=new[f]) for f in new if old[f] != new[f]),
+        added=tuple(item for name, item in has.items() if name not in had),
+        removed=tuple(item for name, item in had.items() if name not in has),
+        changed=tuple(
+            ItemChange(before=had[name], after=item)
+            for name, item in has.items()
+            if name in had and had[name] != item
+        ),
+    )
 
 
 class ReasonRecord(Wire):

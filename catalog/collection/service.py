@@ -1,4 +1,5 @@
-"""Collection plans (采集计划): drafted, filed and checked, cleared or blocked by findings, collected, ended.
+"""Collection plans (采集计划): drafted, filed and checked, cleared or blocked by findings, collected, ended,
+renewed and amended.
 
 Owns plans, who may know of them, and the clocks. How findings are answered and decided is `findings`'.
 """
@@ -6,42 +7,50 @@ Owns plans, who may know of them, and the clocks. How findings are answered and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, and_, any_, false, literal, or_, select, true
+from sqlalchemy import ColumnElement, Uuid, and_, any_, false, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
-from app.identity.profiles import rules_for
-from app.kernel import deadlines, history, jobs
+from app.identity.profiles import profile_for, rules_for
+from app.kernel import calendar, deadlines, history, jobs
 from app.kernel.actor import Actor, ActorKind, system_actor
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import now
+from app.kernel.db import advisory_lock
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, SameHand
 from app.kernel.jobs import Task
-from app.kernel.machine import Party
+from app.kernel.machine import Party, may
+from app.kernel.text import Text
 from catalog.collection import checking
 from catalog.collection.matching import PlanCheck
 from catalog.collection.models import Finding, Plan
-from catalog.collection.record import PlanRecord, check_plan_record
+from catalog.collection.record import PlannedItemRecord, PlanRecord, check_plan_record
 from catalog.collection.states import (
+    ACCEPTED,
+    AMENDABLE,
     BLOCKED,
     CLEARED,
+    COLLECTING,
     DECIDE,
     DRAFT,
     FILED,
     FINDING,
     JUSTIFY,
     PLAN,
+    RENEWABLE,
     RUNNING,
     blocks,
 )
 
 EXPIRE = "plans.expire"
+NUMBER = "number"  # no act of the machine: what a plan that is cleared is given
+NOTES = {NUMBER: Text("编列管理编号", "give the control number")}
 CHECK = system_actor("check")
 CLOCK = system_actor("clock")
 _SYSTEM: frozenset[Party] = frozenset({"system"})
@@ -52,15 +61,49 @@ def draft_plan(session: Session, *, record: PlanRecord, by: Actor) -> Plan:
     """A new plan of the actor's agency. Errors: NotPermitted, Invalid."""
     if by.agency_id is None or by.id is None:
         raise NotPermitted()
+    return _draft(session, record, "draft", by=by)
+
+
+def amend_plan(session: Session, plan: Plan, *, record: PlanRecord, by: Actor) -> Plan:
+    """变更: a draft of what the plan is to become; once cleared it takes the plan's place. Errors: WrongMoment."""
+    _require_state(plan, "amend", AMENDABLE, by)
+    return _draft(session, record, "amend", by=by, follows=plan, follows_as="amendment")
+
+
+def renew_plan(session: Session, plan: Plan, *, period_from: date, period_until: date, by: Actor) -> Plan:
+    """续期: a draft of the same plan for another period, checked again when filed. Errors: WrongMoment, Invalid."""
+    _require_state(plan, "renew", RENEWABLE, by)
+    record = plan.typed.model_copy(update={"period_from": period_from, "period_until": period_until})
+    return _draft(session, record, "renew", by=by, follows=plan, follows_as="renewal")
+
+
+def _draft(
+    session: Session,
+    record: PlanRecord,
+    act: str,
+    *,
+    by: Actor,
+    follows: Plan | None = None,
+    follows_as: str | None = None,
+) -> Plan:
     _require(check_plan_record(record))
+    assert by.agency_id is not None
     agency = agencies.agency(session, by.agency_id)
     plan = Plan(
         agency_id=agency.id, jurisdiction_id=agency.jurisdiction_id,
-        authority_id=_deciding_authority(session, agency).id,
+        authority_id=_deciding_authority(session, agency).id, follows_id=follows.id if follows else None,
+        follows_as=follows_as,
     )  # fmt: skip
     _write(plan, record, by)
-    history.create(session, plan, PLAN, "draft", by=by, parties=frozenset({"owner"}), data=_attested(plan))
+    data = _attested(plan) | ({"follows": str(follows.id)} if follows else {})
+    parties = parties_of(by, follows) if follows else frozenset({"owner"})
+    history.create(session, plan, PLAN, act, by=by, parties=parties, data=data)
     return plan
+
+
+def _require_state(plan: Plan, act: str, states: Sequence[str], by: Actor) -> None:
+    if plan.state not in states:
+        raise history.wrong_moment(PLAN, plan.state, act, by, parties_of(by, plan))
 
 
 def edit_plan(session: Session, plan: Plan, *, record: PlanRecord, by: Actor, version: int) -> None:
@@ -73,25 +116,49 @@ def edit_plan(session: Session, plan: Plan, *, record: PlanRecord, by: Actor, ve
 def file_plan(session: Session, plan: Plan, *, by: Actor, version: int) -> list[Finding]:
     """报送: the approver, who did not write it, files the plan. Every item is checked against the published
     catalog; what comes back is flagged, best candidates first. Where reuse is expected the plan is blocked
-    and the agency's clock starts; what is only for review is shown. Errors: SameHand, Invalid."""
+    and the agency's clock starts; what is only for review is shown. Of an amendment, an item that stays as it
+    was keeps the acceptance it has. Errors: SameHand, Invalid, WrongMoment."""
     _step(session, plan, "file", by=by, version=version, data=_attested(plan))
     if by.id == plan.author_id:
         raise SameHand(basis="REG-17")
     record = plan.typed
     _require(check_plan_record(record, today=legal_date(now())))
+    accepted = _accepted_before(session, plan, by)
     check = checking.check_items(session, record.items, record.context)
     plan.coverage = checking.coverage(check).model_dump(mode="json")
     plan.model_version = check.model_version
     found = [
         _flag(session, plan, record, check, position)
         for position, item in enumerate(check.items)
-        if item.band != "new"
+        if item.band != "new" and record.items[position] not in accepted
     ]
     _start_answers(session, plan, [finding for finding in found if finding.blocks])
     settle(session, plan)
-    ends_at = datetime.combine(plan.period_until + timedelta(days=1), time(), BEIJING)
-    jobs.enqueue(session, EXPIRE, at=ends_at)
+    wake_after(session, plan.period_until)
     return found
+
+
+def predecessor(session: Session, plan: Plan) -> Plan | None:
+    """The plan that this one renews or amends. Who may know of one may know of the other: one agency's."""
+    return session.get_one(Plan, plan.follows_id) if plan.follows_id else None
+
+
+def _accepted_before(session: Session, plan: Plan, by: Actor) -> frozenset[PlannedItemRecord]:
+    """The items whose collection was accepted in the plan that this one amends, as long as the acceptance holds."""
+    if plan.follows_as != "amendment":
+        return frozenset()
+    amended = predecessor(session, plan)
+    assert amended is not None
+    _require_state(amended, "amend", AMENDABLE, by)
+    standing = select(Finding).where(
+        Finding.plan_id == amended.id, Finding.state == ACCEPTED, Finding.accepted_until >= legal_date(now())
+    )
+    return frozenset(finding.typed_item for finding in session.scalars(standing))
+
+
+def wake_after(session: Session, day: date) -> None:
+    """Have what ends with that day looked at when it is over."""
+    jobs.enqueue(session, EXPIRE, at=datetime.combine(day + timedelta(days=1), time(), BEIJING))
 
 
 def _flag(session: Session, plan: Plan, record: PlanRecord, check: PlanCheck, position: int) -> Finding:
@@ -123,15 +190,58 @@ def _start_answers(session: Session, plan: Plan, found: Sequence[Finding]) -> No
 
 
 def settle(session: Session, plan: Plan) -> None:
-    """Clear the plan when no finding blocks it, block it when one does."""
+    """Clear the plan when no finding blocks it or the authority permits it all the same, block it otherwise. The
+    first time it is cleared it gets its control number, and takes the place of the plan that it amends."""
     session.flush()
     session.refresh(plan, with_for_update=True)  # one of two findings decided at once sees the other
     standing = session.execute(select(Finding.state, Finding.band).where(Finding.plan_id == plan.id)).all()
     open_ = sum(blocks(row.state, row.band) for row in standing)
-    act = "block" if open_ else "clear"
-    if plan.state in (FILED, CLEARED if open_ else BLOCKED):
+    held = open_ > 0 and not plan.permitted_on(legal_date(now()))
+    if plan.state in (FILED, *((CLEARED, COLLECTING) if held else (BLOCKED,))):
         data = {"findings": len(standing), "open": open_}
-        history.advance(session, plan, PLAN, act, by=CHECK, parties=_SYSTEM, data=data)
+        history.advance(
+            session, plan, PLAN, "block" if held else "clear", by=CHECK, parties=_SYSTEM, data=data
+        )
+    _enter_register(session, plan)
+
+
+def _enter_register(session: Session, plan: Plan) -> None:
+    """Give a plan that is cleared for the first time its control number (管理编号) and the day it expires."""
+    if plan.state != CLEARED or plan.control_number is not None:
+        return
+    today = legal_date(now())
+    advisory_lock(session, f"plan {plan.authority_id} {today.year}")
+    numbered = select(func.max(Plan.control_sequence)).where(
+        Plan.authority_id == plan.authority_id, Plan.control_year == today.year
+    )
+    plan.control_year, plan.control_sequence = today.year, (session.scalar(numbered) or 0) + 1
+    authority = agencies.agency(session, plan.authority_id)
+    plan.control_number = f"{authority.name}采〔{plan.control_year}〕{plan.control_sequence}号"
+    years = profile_for(session, plan.jurisdiction_id).options.plan_years
+    plan.expires_on = min(plan.period_until, calendar.years_after(today, years))
+    wake_after(session, plan.expires_on)
+    data = {"control_number": plan.control_number, "expires_on": plan.expires_on.isoformat()}
+    history.record(
+        session, kind=PLAN.kind, subject_id=plan.id, act=NUMBER, by=CHECK, party="system", data=data
+    )
+    before = predecessor(session, plan) if plan.follows_as == "amendment" else None
+    if before is not None and before.state in RUNNING:
+        data = {"by": str(plan.id), "control_number": plan.control_number}
+        history.advance(session, before, PLAN, "supersede", by=CHECK, parties=_SYSTEM, data=data)
+
+
+def permit(session: Session, plan: Plan, *, reason: str, until: date, by: Actor, version: int) -> None:
+    """准予先行采集: the authority's approver lets the plan collect until that day although findings are open; they
+    are answered and decided all the same. Errors: WrongMoment, Invalid."""
+    data = {"until": until.isoformat()}
+    _step(session, plan, "permit", by=by, version=version, reason=reason, data=data)
+    if not legal_date(now()) <= until <= plan.period_until:
+        told = Text("须在今日与采集结束日之间", "not between today and the last day of collecting")
+        raise Invalid(faults=[Fault("/until", told)])
+    plan.permission, plan.permitted_until, plan.permitted_by = reason, until, by.id
+    session.flush()
+    _enter_register(session, plan)
+    wake_after(session, until)
 
 
 def collect(session: Session, plan: Plan, *, by: Actor, version: int) -> None:
@@ -145,10 +255,24 @@ def close_plan(session: Session, plan: Plan, *, by: Actor, version: int) -> None
 
 
 def expire_due(session: Session, _args: Mapping[str, Any] | None = None) -> None:
-    """End every plan whose period has passed; `period_until` is the truth, the job only the wake-up."""
-    due = select(Plan).where(Plan.state.in_(RUNNING), Plan.period_until < legal_date(now()))
-    for plan in session.scalars(due.with_for_update(skip_locked=True)).all():
+    """End every plan whose period or control number has run out, every permission and every acceptance whose day
+    has passed; the days in the rows are the truth, the job only the wake-up."""
+    today = legal_date(now())
+    running = select(Plan).where(Plan.state.in_(RUNNING)).with_for_update(skip_locked=True)
+    for plan in session.scalars(running.where(or_(Plan.period_until < today, Plan.expires_on < today))).all():
         history.advance(session, plan, PLAN, "expire", by=CLOCK, parties=_CLOCK)
+    lapsed = (
+        select(Finding, Plan)
+        .join(Plan, Plan.id == Finding.plan_id)
+        .where(Finding.state == ACCEPTED, Finding.accepted_until < today, Plan.state.in_(RUNNING))
+        .with_for_update(skip_locked=True)
+    )
+    for finding, plan in session.execute(lapsed).all():
+        history.advance(session, finding, FINDING, "lapse", by=CLOCK, parties=_CLOCK)
+        _start_answers(session, plan, [finding])
+        settle(session, plan)
+    for plan in session.scalars(running.where(Plan.permitted_until < today)).all():
+        settle(session, plan)
 
 
 def mark_overdue(session: Session, clock: DeadlineRow) -> None:
@@ -208,8 +332,14 @@ def parties_of(by: Actor, plan: Plan) -> frozenset[Party]:
 
 def allowed_acts(plan: Plan, *, by: Actor) -> list[str]:
     """The acts that the actor may do now. An approver who wrote the plan itself does not file it."""
-    acts = PLAN.allowed(plan.state, parties_of(by, plan), by.roles)
-    return [act for act in acts if act != "file" or by.id != plan.author_id]
+    parties = parties_of(by, plan)
+    acts = PLAN.allowed(plan.state, parties, by.roles)
+    drafting = [("amend", AMENDABLE), ("renew", RENEWABLE)] if may(_AMEND, parties, by.roles) else []
+    following = [act for act, states in drafting if plan.state in states]
+    return [act for act in acts if act != "file" or by.id != plan.author_id] + following
+
+
+_AMEND = next(row for row in PLAN.rows if row.act == "amend")
 
 
 def _deciding_authority(session: Session, agency: Agency) -> Agency:
@@ -233,10 +363,18 @@ def _attested(plan: Plan) -> dict[str, Any]:
 
 
 def _step(
-    session: Session, plan: Plan, act: str, *, by: Actor, version: int, data: Mapping[str, Any] | None = None
+    session: Session,
+    plan: Plan,
+    act: str,
+    *,
+    by: Actor,
+    version: int,
+    reason: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
     history.advance(
-        session, plan, PLAN, act, by=by, parties=parties_of(by, plan), expected_version=version, data=data
+        session, plan, PLAN, act, by=by, parties=parties_of(by, plan), expected_version=version, reason=reason,
+        data=data,
     )  # fmt: skip
 
 

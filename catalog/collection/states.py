@@ -45,28 +45,43 @@ PLAN = Machine(
         "file": Text("报送比对", "file for the check"),
         "clear": Text("准予采集", "clear"),
         "block": Text("暂不得采集", "block"),
+        "permit": Text("准予先行采集", "let it collect all the same"),
         "collect": Text("开始采集", "begin collecting"),
         "close": Text("结束", "close"),
         "expire": Text("到期", "expire"),
+        "renew": Text("续期", "renew"),
+        "amend": Text("变更", "amend"),
+        "supersede": Text("由变更后的计划取代", "supersede"),
     },
     rows=(
         Transition(None, "draft", (_CLERK,), DRAFT, "REG-17"),
+        Transition(None, "renew", (_CLERK,), DRAFT, "REG-17"),
+        Transition(None, "amend", (_CLERK,), DRAFT, "REG-17"),
         Transition(DRAFT, "edit", (_CLERK,), DRAFT, "REG-17"),
         Transition(DRAFT, "file", (_APPROVER,), FILED, "REG-17, 809-19"),
         Transition(FILED, "clear", (_SYSTEM,), CLEARED, "REG-17"),
         Transition(FILED, "block", (_SYSTEM,), BLOCKED, "REG-17, 809-19"),
         Transition(BLOCKED, "clear", (_SYSTEM,), CLEARED, "REG-17"),
+        Transition(BLOCKED, "permit", (_SIGNATORY,), CLEARED, "REG-17"),
         Transition(CLEARED, "block", (_SYSTEM,), BLOCKED, "REG-17, 809-19"),
         Transition(CLEARED, "collect", (_APPROVER,), COLLECTING, "REG-17"),
         Transition(CLEARED, "close", (_APPROVER,), CLOSED, "REG-17"),
+        Transition(COLLECTING, "block", (_SYSTEM,), BLOCKED, "REG-17, 809-19"),
         Transition(COLLECTING, "close", (_APPROVER,), CLOSED, "REG-17"),
         *(
             Transition(state, "expire", (_CLOCK,), EXPIRED, "REG-17")
             for state in (CLEARED, BLOCKED, COLLECTING)
         ),
+        *(
+            Transition(state, "supersede", (_SYSTEM,), CLOSED, "REG-17")
+            for state in (CLEARED, BLOCKED, COLLECTING)
+        ),
     ),
 )
 RUNNING = (CLEARED, BLOCKED, COLLECTING)
+# What may be drafted after a plan, by the act that makes the draft.
+AMENDABLE = RUNNING
+RENEWABLE = (CLEARED, COLLECTING, CLOSED, EXPIRED)
 
 FINDING = Machine(
     "finding",
@@ -90,6 +105,7 @@ FINDING = Machine(
         "share_instead": Text("改为申请共享", "share instead"),
         "notice": Text("通报批评", "issue a notice of criticism"),
         "mark_overdue": Text("标记逾期", "mark overdue"),
+        "lapse": Text("认可期限届满", "let the acceptance lapse"),
     },
     rows=(
         Transition(None, "flag", (_SYSTEM,), FLAGGED, "REG-17, 809-19", JUSTIFY),
@@ -99,6 +115,7 @@ FINDING = Machine(
         Transition(JUSTIFIED, "withdraw", (_CLERK, _APPROVER), WITHDRAWN, "809-19"),
         Transition(JUSTIFIED, "accept", _DECIDERS, ACCEPTED, "REG-17"),
         Transition(JUSTIFIED, "uphold", _DECIDERS, UPHELD, "REG-17, 809-19", JUSTIFY),
+        Transition(ACCEPTED, "lapse", (_CLOCK,), FLAGGED, "REG-17", JUSTIFY),
         Transition(UPHELD, "appeal", (_APPROVER,), APPEALED, "REG-17", DECIDE),
         Transition(UPHELD, "share_instead", (_CLERK, _APPROVER), SHARED_INSTEAD, "809-19"),
         Transition(UPHELD, "notice", (_SIGNATORY,), NOTICED, "REG-46(1)"),
@@ -172,10 +189,12 @@ def hindrance(state: str, act: str, *, overdue: bool, appealed: bool) -> Text | 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A reason (正当理由) for collecting what the catalog seems to hold, and the article it leans on."""
+    """A reason (正当理由) for collecting what the catalog seems to hold, and the article it leans on. One that
+    `separates` says that what the catalog holds is another element: accepted, it teaches the check so."""
 
     label: Text
     basis: str
+    separates: bool = False
 
 
 # Regulation Art. 46(1) punishes collecting again "without justification"; 809-19 where sharing would suffice.
@@ -184,10 +203,10 @@ GROUNDS: dict[str, Ground] = {
         Text("法律、行政法规规定须由本单位直接采集", "the law has this agency collect it itself"), "REG-17"
     ),
     "different_meaning": Ground(
-        Text("含义不同，目录中并无该信息", "it means something else; the catalog does not hold it"), "REG-17"
+        Text("含义不同，目录中并无该信息", "it means something else; the catalog does not hold it"), "REG-17", separates=True
     ),
     "other_population": Ground(
-        Text("采集对象不同，现有信息不能覆盖", "another population, which what exists does not cover"), "809-19"
+        Text("采集对象不同，现有信息不能覆盖", "another population, which what exists does not cover"), "809-19", separates=True
     ),
     "finer_detail": Ground(
         Text("现有信息的粒度或口径不能满足", "what exists is too coarse or counted differently"), "809-19"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -23,13 +23,18 @@ from catalog.collection.states import FINDING, GROUNDS, PLAN, STRUCK
 
 FLAGGING: tuple[Band, ...] = ("reuse_expected", "review")  # bands that make a finding
 
-E_co = TypeVar("E_co", covariant=True)
-
 
 class ChosenPlans(Paging):
     """Filters of the list of plans."""
 
     state: Annotated[str | None, Field(pattern="^(" + "|".join(PLAN.states) + ")$")] = None
+
+
+class ChosenNotices(Paging):
+    """Filters of the register of notices."""
+
+    year: Annotated[int | None, Field(ge=2000, le=9999)] = None
+    agency_id: UUID | None = None
 
 
 class ChosenFindings(Paging):
@@ -62,6 +67,20 @@ class Acceptance(Wire):
     until: date
 
 
+class Permission(Wire):
+    """Why a plan may collect with open findings, and until which day."""
+
+    reason: LongText
+    until: date
+
+
+class Period(Wire):
+    """The days of a renewal's collecting."""
+
+    period_from: date
+    period_until: date
+
+
 class GroundOut(Wire):
     """A reason that a justification may give."""
 
@@ -79,12 +98,26 @@ class PlanSummary(Wire):
     state: str
     state_name: Label
     period_until: date
+    control_number: str | None
+    expires_on: date | None
     updated_at: datetime
+
+
+class Follows(Wire):
+    """The plan that another one renews or amends; GET /api/v1/plans/{id}/changes tells what is new."""
+
+    plan_id: UUID
+    follows_as: Literal["renewal", "amendment"]
+
+
+class PermissionOut(Permission):
+    by: UUID
 
 
 class PlanOut(Wire):
     """A plan, what the check said of it, and what the reader may do now. Items at the positions `struck` are not
-    to be collected. `share_request` asks for the few resources that hold what the plan is not to collect."""
+    to be collected. `share_request` asks for the few resources that hold what the plan is not to collect. The
+    `control_number` stands on every form; it is good until `expires_on`."""
 
     id: UUID
     agency: AgencyRef
@@ -93,6 +126,10 @@ class PlanOut(Wire):
     state: str
     state_name: Label
     version: int
+    control_number: str | None
+    expires_on: date | None
+    follows: Follows | None
+    permission: PermissionOut | None
     record: PlanRecord
     content_sha256: str
     model_version: str | None
@@ -175,6 +212,20 @@ class CheckOut(Wire):
     model_version: str
 
 
+class NoticeSummary(Wire):
+    """One line of the register of notices (通报登记)."""
+
+    id: UUID
+    number: str
+    authority: AgencyRef
+    agency: AgencyRef
+    plan_id: UUID
+    plan_title: str
+    finding_id: UUID
+    item: str
+    issued_at: datetime
+
+
 class NoticeOut(Wire):
     """A notice of criticism (通报批评). `text` has the title first, then a paragraph a line."""
 
@@ -205,7 +256,8 @@ def plan_summaries(session: Session, plans: list[Plan]) -> list[PlanSummary]:
     return [
         PlanSummary(
             id=plan.id, title=plan.title, agency=agencies[plan.agency_id], state=plan.state,
-            state_name=Label.of(PLAN.states[plan.state]), period_until=plan.period_until, updated_at=plan.updated_at,
+            state_name=Label.of(PLAN.states[plan.state]), period_until=plan.period_until,
+            control_number=plan.control_number, expires_on=plan.expires_on, updated_at=plan.updated_at,
         )
         for plan in plans
     ]  # fmt: skip
@@ -225,6 +277,10 @@ def plan_out(asked: Asked[Plan]) -> PlanOut:
         state=plan.state,
         state_name=Label.of(PLAN.states[plan.state]),
         version=plan.version,
+        control_number=plan.control_number,
+        expires_on=plan.expires_on,
+        follows=_follows(plan),
+        permission=_permission(plan),
         record=plan.typed,
         content_sha256=plan.typed.content_hash,
         model_version=plan.model_version,
@@ -237,6 +293,20 @@ def plan_out(asked: Asked[Plan]) -> PlanOut:
         updated_at=plan.updated_at,
         allowed=service.allowed_acts(plan, by=asked.by),
     )
+
+
+def _follows(plan: Plan) -> Follows | None:
+    if plan.follows_id is None:
+        return None
+    return Follows(
+        plan_id=plan.follows_id, follows_as="renewal" if plan.follows_as == "renewal" else "amendment"
+    )
+
+
+def _permission(plan: Plan) -> PermissionOut | None:
+    if plan.permission is None or plan.permitted_until is None or plan.permitted_by is None:
+        return None
+    return PermissionOut(reason=plan.permission, until=plan.permitted_until, by=plan.permitted_by)
 
 
 def finding_summaries(session: Session, rows: list[tuple[Finding, Plan]]) -> list[FindingSummary]:
@@ -287,6 +357,18 @@ def finding_out(asked: Asked[tuple[Finding, Plan]]) -> FindingOut:
         updated_at=finding.updated_at,
         allowed=findings.allowed_acts(finding, plan, by=asked.by),
     )
+
+
+def notice_summaries(session: Session, rows: Sequence[tuple[Notice, Finding, Plan]]) -> list[NoticeSummary]:
+    agencies = agencies_out(session, (i for n, _, _ in rows for i in (n.authority_id, n.agency_id)))
+    return [
+        NoticeSummary(
+            id=notice.id, number=notice.number, authority=agencies[notice.authority_id],
+            agency=agencies[notice.agency_id], plan_id=plan.id, plan_title=plan.title, finding_id=finding.id,
+            item=finding.typed_item.name, issued_at=notice.created_at,
+        )
+        for notice, finding, plan in rows
+    ]  # fmt: skip
 
 
 def notice_out(session: Session, notice: Notice) -> NoticeOut:

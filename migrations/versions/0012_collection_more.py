@@ -1,4 +1,5 @@
-"""Collection, further: decisions as links between names, the audit desk's work-list."""
+"""Collection, further: plans with control numbers and successors, decisions as links between names, the audit
+desk's work-list."""
 
 from __future__ import annotations
 
@@ -13,6 +14,23 @@ def upgrade() -> None:
 
 
 PROCEDURE = """
+ALTER TABLE plan
+    ADD COLUMN control_number varchar,
+    ADD COLUMN control_year integer,
+    ADD COLUMN control_sequence integer,
+    ADD COLUMN expires_on date,
+    ADD COLUMN follows_id uuid CONSTRAINT fk_plan_follows_id REFERENCES plan (id),
+    ADD COLUMN follows_as varchar,
+    ADD COLUMN permission varchar,
+    ADD COLUMN permitted_until date,
+    ADD COLUMN permitted_by uuid,
+    ADD CONSTRAINT uq_plan_control UNIQUE (authority_id, control_year, control_sequence),
+    ADD CONSTRAINT ck_plan_follows CHECK ((follows_id IS NULL) = (follows_as IS NULL)),
+    ADD CONSTRAINT ck_plan_follows_as CHECK (follows_as IN ('renewal', 'amendment'));
+CREATE INDEX ix_plan_follows_id ON plan (follows_id);
+CREATE TRIGGER forbid_renumbering BEFORE UPDATE OF control_number, control_year, control_sequence ON plan
+    FOR EACH ROW WHEN (OLD.control_number IS NOT NULL) EXECUTE FUNCTION forbid_change();
+
 CREATE TABLE item_link (
     id uuid CONSTRAINT pk_item_link PRIMARY KEY,
     created_at timestamptz NOT NULL,

@@ -64,13 +64,13 @@ class Bureau:
 
     def call(
         self, method: str, path: str, *who: Any, body: Any = None, version: int | None = None,
-        expect: int = 200, number: int = 1, accept: str = "application/json",
+        expect: int = 200, number: int = 1, accept: str = "application/json", language: str = "en",
     ) -> Any:  # fmt: skip
         agency, *roles = who
         key = (agency, tuple(roles), number, clock.now().date())
         if key not in self._headers:
             self._headers[key] = self.town.headers(agency, *roles, number=number)
-        headers = {**self._headers[key], "accept": accept}
+        headers = {**self._headers[key], "accept": accept, "accept-language": language}
         if version is not None:
             headers["if-match"] = f'"{version}"'
         answer = self.client.request(method, f"/api/v1{path}", headers=headers, json=body)

@@ -70,7 +70,7 @@ def test_a_justification_that_is_accepted(bureau: Bureau) -> None:
     assert finding["justification"]["ground"]["legal_basis"] == "809-19"
     assert bureau.due(finding) == {"finding.decide": "2026-10-09"}
     plan = bureau.plan_of(finding)
-    assert plan["state"] == "blocked" and plan["allowed"] == []
+    assert plan["state"] == "blocked" and plan["allowed"] == ["amend"]
     bureau.call(
         "POST", f"/plans/{plan['id']}/collect", "health", APPROVER, version=plan["version"], expect=409
     )
@@ -115,8 +115,16 @@ def test_upheld_appealed_upheld_and_criticised(bureau: Bureau) -> None:
         "2026年9月18日",
     ):
         assert said in read["text"]["zh"]
-    page = bureau.call("GET", f"/notices/{notice['id']}", "health", CLERK, accept="text/html")
+    path = f"/notices/{notice['id']}"
+    page = bureau.call("GET", path, "health", CLERK, accept="text/html", language="zh-CN")
     assert '<html lang="zh-CN">' in page and "<h1>关于测试市卫生健康委员会重复采集政务信息的通报</h1>" in page
+    assert "《信息化促进条例》第四十六条第一项" in page and "4200 人（户），42000 分钟" in page
+    in_english = bureau.call("GET", path, "health", CLERK, accept="text/html", language="en")
+    assert '<html lang="en">' in in_english and "4200 respondents, 42000 minutes" in in_english
+    listed = bureau.call("GET", "/notices?year=2026", "health", CLERK)["items"]
+    assert [(row["number"], row["item"]) for row in listed] == [(notice["number"], KNOWN)]
+    assert not bureau.call("GET", "/notices?year=2025", "health", CLERK)["items"]
+    assert not bureau.call("GET", "/notices", "civil", CLERK)["items"]
     finding = bureau.call("GET", f"/findings/{finding['id']}", "health", CLERK)
     assert (finding["state"], finding["notice_id"]) == ("noticed", notice["id"])
     assert bureau.plan_of(finding)["struck"] == [0]

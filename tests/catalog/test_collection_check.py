@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from app.kernel import history, ledger
 from app.kernel.clock import new_id
 from app.kernel.db import Database
+from app.kernel.text import Text
 from catalog.collection import checking
 from catalog.collection.checking import catalog_profiles
 from catalog.collection.matching import PlanContext, PlannedItem
 from catalog.collection.models import Finding, Notice, Plan
-from catalog.collection.notices import as_html
+from catalog.collection.notices import Registered, as_document
 from catalog.collection.record import PlannedItemRecord, PlanRecord
 from catalog.collection.share_request import fill_in
 from catalog.resources import service as resources
@@ -57,7 +58,15 @@ def test_a_plan_from_draft_to_collection(bureau: Bureau) -> None:
     closed = bureau.call("POST", f"/plans/{plan['id']}/close", "health", APPROVER, version=running["version"])
     assert (running["state"], closed["state"], closed["allowed"]) == ("collecting", "closed", [])
     events = bureau.call("GET", f"/plans/{plan['id']}/events", "health", CLERK)
-    assert [event["act"] for event in events] == ["draft", "edit", "file", "clear", "collect", "close"]
+    assert [event["act"] for event in events] == [
+        "draft",
+        "edit",
+        "file",
+        "clear",
+        "number",
+        "collect",
+        "close",
+    ]
     attested = set(bureau.session.scalars(select(ledger.LedgerEntry.id)))
     assert {UUID(event["id"]) for event in events} <= attested
 
@@ -167,7 +176,15 @@ def test_a_request_is_not_filled_in_after_the_period() -> None:
 
 
 def test_a_notice_says_markup_as_text() -> None:
-    page = as_html("某局通报〔2026〕1号", "<script>alert(1)</script>\n甲&乙\n某局\n2026年9月18日")
+    said = "<script>alert(1)</script>\n甲&乙\n某局\n2026年9月18日"
+    bureau = Text("某局", "Bureau")
+    page = as_document(
+        Registered(
+            id=new_id(), number="某局通报〔2026〕1号", authority=bureau, agency=bureau, text=Text(said, said),
+            legal_basis="REG-46(1)", facts=[], ledger_entry=None,
+        ),
+        "zh-CN",
+    )  # fmt: skip
     assert "<script>" not in page and "甲&amp;乙" in page
 
 

@@ -13,17 +13,24 @@ from tests.catalog.bureau import APPROVER, CATALOG, CLERK, MEDIATOR
 
 PLAN_TABLE = """
 new         draft    O.c    draft
+new         renew    O.c    draft
+new         amend    O.c    draft
 draft       edit     O.c    draft
 draft       file     O.a    filed
 filed       clear    SYSTEM cleared
 filed       block    SYSTEM blocked
 blocked     clear    SYSTEM cleared
+blocked     permit   A.a    cleared
 blocked     expire   CLOCK  expired
 cleared     block    SYSTEM blocked
 cleared     collect  O.a    collecting
 cleared     close    O.a    closed
 cleared     expire   CLOCK  expired
+collecting  block    SYSTEM blocked
 collecting  close    O.a    closed
+cleared     supersede SYSTEM closed
+blocked     supersede SYSTEM closed
+collecting  supersede SYSTEM closed
 collecting  expire   CLOCK  expired
 """
 
@@ -37,6 +44,7 @@ justified   withdraw       O.c,O.a  withdrawn
 justified   accept         A.k,A.m  accepted
 justified   uphold         A.k,A.m  upheld
 justified   mark_overdue   CLOCK    justified
+accepted    lapse          CLOCK    flagged
 upheld      appeal         O.a      appealed
 upheld      share_instead  O.c,O.a  shared_instead
 upheld      notice         A.a      noticed
@@ -100,7 +108,7 @@ def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
 
 def test_what_ends_stays_ended() -> None:
     assert PLAN.final_states() == {"closed", "expired"}
-    assert FINDING.final_states() == {"withdrawn", "accepted", "shared_instead", "noticed"}
+    assert FINDING.final_states() == {"withdrawn", "shared_instead", "noticed"}
 
 
 @pytest.mark.parametrize("state", FINDING.states)

@@ -79,6 +79,7 @@ def test_who_may_know_assign_and_decide(session: Session, town: Town) -> None:
             desk.dismiss(session, row, reason="不同", by=refused, version=row.version)
     with pytest.raises(Invalid), session.begin_nested():
         desk.assign(session, row, person_id=clerk.id, by=city, version=row.version)
+    session.refresh(row)
     desk.assign(session, row, person_id=mediator.id, by=city, version=row.version)
     assert [r.id for r in desk.list_audit_findings(session, by=city, assignee_id=mediator.id)] == [row.id]
     desk.dismiss(session, row, reason="含义不同", by=city, version=row.version)
