@@ -251,7 +251,7 @@ def notice_document(session: Session, notice: Notice, locale: str) -> str:
     authority, agency = (agencies.agency(session, i) for i in (notice.authority_id, notice.agency_id))
     burden, record = burden_of(plan.typed, 1), plan.typed
     signed = select(Event.id).where(Event.kind == KIND, Event.subject_id == finding.id, Event.act == "notice")
-    facts = [
+    facts: list[tuple[Text, str | Text]] = [
         (Text("采集计划", "Collection plan"), plan.title),
         (Text("拟采集的信息项", "Item to be collected"), item.name),
         (Text("采集对象", "Population"), record.population),
