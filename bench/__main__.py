@@ -18,6 +18,7 @@ def main() -> None:
         "--seconds", type=float, default=2.0, help="commands, negotiations: how long each is repeated"
     )
     parser.add_argument("--entries", type=int, default=30_000, help="ledger: entries appended")
+    parser.add_argument("--tree", type=int, default=1_000_000, help="ledger: entries of the simulated tree")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -35,6 +36,8 @@ def main() -> None:
                         negotiations.run(database, seconds=asked.seconds)
                     case "ledger":
                         ledger.run(database, entries=asked.entries)
+                        with own_database(server, "bench_tree") as another:
+                            ledger.run_large(another, entries=asked.tree)
 
 
 if __name__ == "__main__":

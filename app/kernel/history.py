@@ -364,6 +364,9 @@ def _party(row: Transition, by: Actor, parties: frozenset[Party]) -> Party:
 
 def ledgered_contents(session: Session) -> Iterator[tuple[UUID, dict[str, Any]]]:
     """Every event that has a ledger entry, with the content its entry attests."""
-    query = select(Event).where(Event.ledgered).order_by(Event.position)
-    for row in session.scalars(query.execution_options(yield_per=2000)):
-        yield row.id, row.content()
+    query = select(*_EVENT.c).where(_EVENT.c.ledgered).order_by(_EVENT.c.position)
+    for row in session.execute(query.execution_options(yield_per=2000)):
+        yield (
+            row.id,
+            Event.content(cast(Event, row)),
+        )  # a row has an event's members and is read in half the time
