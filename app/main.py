@@ -26,9 +26,12 @@ from catalog.formats.api import router as imports_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
 from catalog.interop.records_api import router as records_router
+from catalog.resources import use
 from catalog.resources.api import router as resources_router
+from catalog.resources.review_api import router as review_router
 from catalog.search.api import router as search_router
 from catalog.search.index import CatalogIndex
+from exchange import use as exchange_use
 from exchange.agreements.api import router as agreements_router
 from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
@@ -37,6 +40,8 @@ from exchange.negotiations.api import router as negotiations_router
 from exchange.requests.api import router as requests_router
 
 VERSION = "0.1.0"
+
+use.told_by(exchange_use.use_of)
 
 health = APIRouter(tags=["health"])
 permissions.permit("health.live", "health.ready", anonymous=True)
@@ -62,6 +67,7 @@ ROUTERS = (
     ledger_router,
     witnesses_router,
     resources_router,
+    review_router,
     imports_router,
     search_router,
     dcat_router,

@@ -27,14 +27,18 @@ from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection import service as collection
 from catalog.resources import service as resources
+from catalog.resources import use
 from catalog.search import indexing
 from catalog.search.index import CatalogIndex, IndexBusy
+from exchange import use as exchange_use
 from exchange.agreements import service as agreements
 from exchange.corrections import service as corrections
 from exchange.disputes import service as disputes
 from exchange.negotiations import clocks as negotiations
 
 log = logging.getLogger(__name__)
+
+use.told_by(exchange_use.use_of)
 
 SEQUENCE_EVERY_S = 0.5
 INDEX_EVERY_S = 0.3

@@ -165,6 +165,7 @@ class Estate:
         path = f"/resources/{world.publish()}/suspend"
         suspended = world.call("POST", path, "civil", APPROVER, version=3, body=WHY)
         self._add("resource.resume", "suspended", on(suspended, WHY))
+        self._review(published)
         self._interop(draft, published)
         sheet = workbook(RESOURCE, ITEM).read()
         self._add("import.create", "draft", Call(file=sheet, form={"as": "draft"}))
@@ -173,6 +174,72 @@ class Estate:
         by_civil = world.headers("civil", CATALOG)
         sent = world.client.request(**self.request(("import.create", "draft"), headers=by_civil))
         self._add("import.read import.rejected", "provider", Call((sent.json()["id"],)))
+
+    def _review(self, published: Json) -> None:
+        world, record = self.world, samples.body(title="婚姻登记")
+        statement = {"secrecy_review": "保密审查〔2026〕1号", "personal_information_assessment": "评估1号"}
+        two = {"before": 1, "after": 1}
+        self._add("resource.changes", "published", on(published, query=two))
+        self._add("resource.use resource.filings resource.defects", "published", on(published))
+        self._add("resource.report_update", "published", on(published, {}))
+        law = {"change": "law", "citation": "婚姻登记条例", **WHY}
+        self._add("resource.note_change", "published", on(published, law))
+        due = self._published_again()
+        due = world.call(
+            "POST", f"/resources/{due['id']}/note_change", "civil", CLERK, version=due["version"], body=law
+        )
+        more = {"working_days": 5, **WHY}
+        self._add("resource.ask_extension", "due", on(due, more))
+        asked = self._published_again()
+        path = f"/resources/{asked['id']}"
+        asked = world.call("POST", f"{path}/note_change", "civil", CLERK, version=asked["version"], body=law)
+        asked = world.call(
+            "POST", f"{path}/ask_extension", "civil", APPROVER, version=asked["version"], body=more
+        )
+        self._add("resource.extend resource.refuse_extension", "extension asked", on(asked, WHY))
+        self._add("revision.open", "published", on(published, WHY))
+        copies = [self._revision(record) for _ in range(4)]
+        draft, filed, returned, answered = copies
+        reads = "revision.read revision.changes revision.filings revision.defects revision.events"
+        self._add(reads, "draft", on(draft))
+        self._add("revision.list", "-", Call())
+        self._add("revision.edit", "draft", on(draft, {"record": draft["record"]}))
+        self._add("revision.file", "draft", on(draft, statement))
+        self._add("revision.discard", "draft", on(draft, {}))
+        defects = {"defects": [{"field": "/abstract", "message": "过于简略"}]}
+        threads = []
+        for copy in (filed, returned, answered):
+            path = f"/revisions/{copy['id']}"
+            copy.update(world.call("POST", f"{path}/file", "civil", APPROVER, version=2, body=statement))
+            if copy is not filed:
+                copy.update(
+                    world.call("POST", f"{path}/return", "city_authority", CATALOG, version=3, body=defects)
+                )
+                threads += world.call("GET", f"{path}/defects", "civil", CLERK)
+        self._add("revision.publish", "filed", on(filed))
+        self._add("revision.return", "filed", on(filed, defects))
+        text = {"text": "已补充"}
+        path = f"/defects/{threads[1]['id']}/answer"
+        threads[1] = world.call("POST", path, "civil", CLERK, version=1, body=text)
+        path = f"/revisions/{answered['id']}/file"
+        world.call("POST", path, "civil", APPROVER, version=4, body=statement)
+        self._add("defect.answer", "open", on(threads[0], text))
+        self._add("defect.drop", "open", on(threads[0], WHY))
+        self._add("defect.confirm defect.reopen", "answered", on(threads[1], text))
+
+    def _published_again(self) -> Json:
+        return self.world.read("resources", self.world.publish(), "civil")
+
+    def _revision(self, record: Json) -> Json:
+        """A working copy that changes the title."""
+        world, resource = self.world, self.world.publish()
+        path = f"/resources/{resource}/revisions"
+        copy = world.call("POST", path, "civil", CLERK, body=WHY, expect=201)
+        changed = copy["record"] | {"title": record["title"]}
+        done: Json = world.call(
+            "PUT", f"/revisions/{copy['id']}", "civil", CLERK, version=1, body={"record": changed}
+        )
+        return done
 
     def _interop(self, draft: Json, published: Json) -> None:
         self._add("dcat.catalog", "-", Call(("ttl",)))

@@ -1,6 +1,6 @@
 """No state moves in a way that the hand-written tables do not hold, not even when the services are bypassed.
 
-The tables of the exchange and of collection stand in their own tests, those of resources and witnesses here.
+The tables of the exchange and of collection stand in their own tests, those of resources, their review and witnesses here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.machine import Machine, may
 from app.tables import machines
-from catalog.resources.states import RESOURCE
+from catalog.resources.states import DEFECT, RESOURCE, REVISION
 from tests.catalog.test_collection_states import AUDIT_FINDING_TABLE, FINDING_TABLE, PLAN_TABLE
 from tests.estate import estate_on
 from tests.exchange.test_states import MACHINES as OF_THE_EXCHANGE
@@ -39,10 +39,39 @@ returned   file              O.a      filed
 returned   import_change     IMPORTER returned
 published  suspend           O.a,A.k  suspended
 published  withdraw          O.a,A.k  withdrawn
+published  revise            COPY     published
+published  note_change       O.c,O.a,A.k published
+published  ask_extension     O.a      published
+published  extend            A.k      published
+published  refuse_extension  A.k      published
 published  import_change     IMPORTER published
 suspended  resume            O.a,A.k  published
 suspended  withdraw          O.a,A.k  withdrawn
+suspended  revise            COPY     suspended
+suspended  note_change       O.c,O.a,A.k suspended
+suspended  ask_extension     O.a      suspended
+suspended  extend            A.k      suspended
+suspended  refuse_extension  A.k      suspended
 suspended  import_change     IMPORTER suspended
+"""
+REVISION_TABLE = """
+new       open     O.c,O.a  draft
+draft     edit     O.c,O.a  draft
+draft     file     O.a      filed
+draft     discard  O.c,O.a  discarded
+filed     publish  A.k      adopted
+filed     return   A.k      returned
+returned  edit     O.c,O.a  returned
+returned  file     O.a      filed
+returned  discard  O.c,O.a  discarded
+"""
+DEFECT_TABLE = """
+new       raise    A.k      open
+open      answer   O.c,O.a  answered
+open      drop     A.k      dropped
+answered  confirm  A.k      fixed
+answered  reopen   A.k      open
+answered  drop     A.k      dropped
 """
 WITNESS_TABLE = """
 new         register  A.s  registered
@@ -51,12 +80,14 @@ registered  retire    A.s  retired
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
 TABLES |= {
     "resource": RESOURCE_TABLE,
+    "revision": REVISION_TABLE,
+    "defect": DEFECT_TABLE,
     "ledger_witness": WITNESS_TABLE,
     "plan": PLAN_TABLE,
     "finding": FINDING_TABLE,
     "audit_finding": AUDIT_FINDING_TABLE,
 }
-PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer"}
+PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer", "COPY": "revision"}
 ROLES = {
     "c": Role.CLERK,
     "a": Role.APPROVER,
@@ -76,7 +107,7 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
     assert {machine.kind for machine in machines()} == set(TABLES)
 
 
-@pytest.mark.parametrize("machine", [RESOURCE, WITNESS], ids=lambda machine: machine.kind)
+@pytest.mark.parametrize("machine", [RESOURCE, REVISION, DEFECT, WITNESS], ids=lambda machine: machine.kind)
 def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:
     expected = {
         (None if source == "new" else source, act): (by, to) for source, act, by, to in rows_of(machine.kind)

@@ -1,9 +1,10 @@
-"""REST of resources: lists, one resource, its items, versions and events, and every act on it."""
+"""REST of resources: lists, one resource, its items, versions and what changed between them, its events, who
+uses it, and every act on it. Filings, defects and working copies are `review_api`'s."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -11,11 +12,12 @@ from pydantic import Field
 from sqlalchemy import Select, any_, literal, select
 from sqlalchemy.orm import selectinload
 
-from app.identity.cases import AgencyRef, Asked, EventOut, events_out, guarded
+from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
+from app.identity.models import Agency
 from app.identity.permissions import permit, permit_acts, permitted
-from app.kernel.actor import Actor, Scope
+from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import NotPermitted
+from app.kernel.errors import NotFound, NotPermitted
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import (
@@ -31,12 +33,16 @@ from app.kernel.wire import (
     read_cursor,
     set_version,
 )  # fmt: skip
-from catalog.resources import service
+from catalog.resources import revisions, service, updating
+from catalog.resources.changes import Change, changes_between
 from catalog.resources.codes import BaseLibrary, Openness, SharingType, Theme, UpdateCycle
 from catalog.resources.models import Resource, ResourceVersion
 from catalog.resources.record import ItemRecord, ResourceRecord
-from catalog.resources.service import Defects, FilingStatement, Reason
+from catalog.resources.review import Defects, FilingStatement
+from catalog.resources.service import Reason
 from catalog.resources.states import RESOURCE, STATES
+from catalog.resources.updating import ChangeNoted, DataUpdated, Extension
+from catalog.resources.use import use_of
 
 router = APIRouter(prefix="/api/v1/resources", tags=["resources"], route_class=CreatingRoute)
 
@@ -46,12 +52,18 @@ permit(
     "resource.read",
     "resource.items",
     "resource.versions",
+    "resource.changes",
     anonymous=True,
     scope=Scope.CATALOG,
 )
-permit("resource.events", scope=Scope.CATALOG)
+permit("resource.events", "resource.use", scope=Scope.CATALOG)
+permit("resource.report_update", roles=(Role.CLERK, Role.APPROVER), scope=Scope.CLERK)
 
-NOTES = {"review_overdue": Text("审核逾期", "review overdue")}  # the clock's note, no act of the table
+NOTES = {  # what the history tells beside acts
+    "review_overdue": Text("审核逾期", "review overdue"),
+    updating.UPDATE_OVERDUE: Text("目录更新逾期", "update of the record overdue"),
+    updating.DATA_UPDATED: Text("报告数据已更新", "data reported as updated"),
+}
 
 
 class ResourceSummary(Wire):
@@ -93,7 +105,46 @@ class ResourceOut(Wire):
     content_sha256: str
     created_at: datetime
     updated_at: datetime
+    data_updated_at: datetime | None
+    revision_id: UUID | None  # the open working copy; told to who handles the resource
+    deadlines: list[DeadlineOut]  # the same
     allowed: list[str]
+
+
+class ChangeOut(Wire):
+    """One difference between two records, in words."""
+
+    path: str
+    kind: Literal["added", "removed", "changed"]
+    label: Label
+    before: Label | None
+    after: Label | None
+
+    @classmethod
+    def of(cls, change: Change) -> ChangeOut:
+        return cls(
+            path=change.path, kind=change.kind, label=Label.of(change.label),
+            before=Label.of(change.before) if change.before else None,
+            after=Label.of(change.after) if change.after else None,
+        )  # fmt: skip
+
+
+class Versions(Wire):
+    """Which two published versions are compared."""
+
+    before: Annotated[int, Field(ge=1, le=1_000_000)]
+    after: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class UseOut(Wire):
+    """What depends on the resource now. `requesters` and `items` are told to its provider and its authority
+    alone (809-29)."""
+
+    agreements: int
+    delivered_at: datetime | None
+    open_corrections: int
+    requesters: list[AgencyRef] | None
+    items: list[str] | None
 
 
 class NewResource(Wire):
@@ -204,6 +255,33 @@ def list_versions(
     return Page(items=shown, next=encode_cursor(shown[-1].number) if len(rows) > limit else None)
 
 
+@router.get("/{id}/changes", operation_id="resource.changes")
+def list_changes(
+    asked: Annotated[Asked[Resource], _asked("changes")], chosen: Annotated[Versions, Query()]
+) -> list[ChangeOut]:
+    """What changed between two published versions, field by field, in words."""
+    wanted = ResourceVersion.number.in_((chosen.before, chosen.after))
+    query = select(ResourceVersion).where(ResourceVersion.resource_id == asked.case.id, wanted)
+    known = {row.number: ResourceRecord.model_validate(row.record) for row in asked.session.scalars(query)}
+    if chosen.before not in known or chosen.after not in known:
+        raise NotFound()
+    return [ChangeOut.of(change) for change in changes_between(known[chosen.before], known[chosen.after])]
+
+
+@router.get("/{id}/use", operation_id="resource.use")
+def read_use(asked: Annotated[Asked[Resource], _asked("use")]) -> UseOut:
+    """Who uses the resource: how many agreements, and for its provider and authority whose."""
+    use = use_of(asked.session, [asked.case.id])[asked.case.id]
+    told = bool(service.parties_of(asked.session, asked.by, asked.case))
+    named = asked.session.scalars(select(Agency).where(Agency.id.in_(use.requesters)).order_by(Agency.name))
+    return UseOut(
+        agreements=use.agreements, delivered_at=use.delivered_at if told else None,
+        open_corrections=use.open_corrections,
+        requesters=[AgencyRef.of_agency(agency) for agency in named] if told else None,
+        items=sorted(use.items) if told else None,
+    )  # fmt: skip
+
+
 @router.get("/{id}/events", operation_id="resource.events")
 def list_events(asked: Annotated[Asked[Resource], _asked("events")]) -> list[EventOut]:
     """The resource's history, oldest first; for its agency and its authority."""
@@ -274,6 +352,67 @@ def withdraw_resource(
     return _take_out(asked, "withdraw", body, version)
 
 
+@router.post("/{id}/note_change", operation_id="resource.note_change")
+def note_change(
+    asked: Annotated[Asked[Resource], _asked("note_change")], body: ChangeNoted, version: ExpectedVersion
+) -> ResourceOut:
+    """登记法律或职责变化: from today the record is due to be updated (809-17)."""
+    parties = service.parties_of(asked.session, asked.by, asked.case)
+    updating.note_change(
+        asked.session, asked.case, body, expected_version=version, by=asked.by, parties=parties
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/ask_extension", operation_id="resource.ask_extension")
+def ask_extension(
+    asked: Annotated[Asked[Resource], _asked("ask_extension")], body: Extension, version: ExpectedVersion
+) -> ResourceOut:
+    """申请延长更新期限, once."""
+    parties = service.parties_of(asked.session, asked.by, asked.case)
+    updating.ask_extension(
+        asked.session, asked.case, body, expected_version=version, by=asked.by, parties=parties
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/extend", operation_id="resource.extend")
+def extend_update(
+    asked: Annotated[Asked[Resource], _asked("extend")], body: Reason, version: ExpectedVersion
+) -> ResourceOut:
+    """同意延长: the authority grants the time asked for."""
+    return _decide_extension(asked, "extend", body, version)
+
+
+@router.post("/{id}/refuse_extension", operation_id="resource.refuse_extension")
+def refuse_extension(
+    asked: Annotated[Asked[Resource], _asked("refuse_extension")], body: Reason, version: ExpectedVersion
+) -> ResourceOut:
+    """不同意延长, with the reason."""
+    return _decide_extension(asked, "refuse_extension", body, version)
+
+
+@router.post("/{id}/updates", operation_id="resource.report_update", status_code=201, openapi_extra=ONCE)
+def report_update(
+    asked: Annotated[Asked[Resource], _asked("report_update")], body: DataUpdated
+) -> ResourceOut:
+    """报告数据已更新: the provider's people or systems tell that the data were updated."""
+    if "owner" not in service.parties_of(asked.session, asked.by, asked.case):
+        raise NotPermitted(Text("由提供方报告数据更新。", "The provider reports its updates."))
+    updating.report_update(asked.session, asked.case, body, by=asked.by, party="owner")
+    return represent(asked)
+
+
+def _decide_extension(
+    asked: Asked[Resource], act: Literal["extend", "refuse_extension"], body: Reason, version: int
+) -> ResourceOut:
+    parties = service.parties_of(asked.session, asked.by, asked.case)
+    updating.decide_extension(
+        asked.session, asked.case, act, reason=body.reason, expected_version=version, by=asked.by, parties=parties
+    )  # fmt: skip
+    return represent(asked)
+
+
 def _take_out(asked: Asked[Resource], act: str, body: Reason, version: int) -> ResourceOut:
     service.take_out(
         asked.session, asked.case, act, reason=body.reason, expected_version=version, by=asked.by
@@ -285,7 +424,8 @@ def represent(asked: Asked[Resource]) -> ResourceOut:
     """The resource as it is told to who asks, its version in ETag."""
     resource = asked.case
     set_version(asked.response, resource.version)
-    parties = service.parties_of(asked.session, asked.by, resource)
+    handled = bool(service.parties_of(asked.session, asked.by, resource))
+    revision = revisions.revision_of(asked.session, resource.id) if handled else None
     return ResourceOut(
         id=resource.id,
         code=resource.code,
@@ -300,5 +440,8 @@ def represent(asked: Asked[Resource]) -> ResourceOut:
         content_sha256=resource.content_hash.hex(),
         created_at=resource.created_at,
         updated_at=resource.updated_at,
-        allowed=RESOURCE.allowed(resource.state, parties, asked.by.roles),
+        data_updated_at=resource.data_updated_at,
+        revision_id=revision.id if revision else None,
+        deadlines=deadlines_out(asked.session, RESOURCE.kind, resource.id) if handled else [],
+        allowed=service.allowed_acts(asked.session, resource, asked.by),
     )

@@ -1,4 +1,5 @@
-"""Tables of resources: the record in force, its items for matching, published versions, the numbers of codes."""
+"""Tables of resources: the record in force, its items for matching, published versions, working copies, filings,
+defects, and the numbers of codes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.identity.models import Agency
 from app.kernel.clock import now
-from app.kernel.db import Base, Stateful
+from app.kernel.db import Base, Identified, Stateful
 
 
 class Resource(Base, Stateful):
@@ -39,6 +40,7 @@ class Resource(Base, Stateful):
     record: Mapped[dict[str, Any]] = mapped_column(JSONB)
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
     published_version: Mapped[int] = mapped_column(default=0)  # 0: never published
+    data_updated_at: Mapped[datetime | None]  # when its agency last reported that the data were updated
 
     agency: Mapped[Agency] = relationship(lazy="raise", viewonly=True)
 
@@ -64,6 +66,68 @@ class ResourceVersion(Base):
     published_at: Mapped[datetime] = mapped_column(default=now)
     record: Mapped[dict[str, Any]] = mapped_column(JSONB)
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Revision(Base, Stateful):
+    """修订稿: the working copy of a published record. At most one of a resource is open (index)."""
+
+    __tablename__ = "resource_revision"
+
+    resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"))
+    jurisdiction_id: Mapped[UUID] = mapped_column(ForeignKey("jurisdiction.id"))  # the resource's
+    base_version: Mapped[int]  # the published version it was last written against
+    reason: Mapped[str]  # which change of law or duty, or what else makes it due
+    record: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+    resource: Mapped[Resource] = relationship(lazy="raise", viewonly=True)
+
+    __table_args__ = (
+        Index("ix_resource_revision_resource_id", "resource_id", "id"),
+        Index(
+            "uq_resource_revision_open", "resource_id",
+            unique=True, postgresql_where=text("state IN ('draft', 'filed', 'returned')"),
+        ),
+    )  # fmt: skip
+
+
+class Filing(Base, Identified):
+    """A record as it was filed, with the approver's statement (809-12). Rows never change (trigger)."""
+
+    __tablename__ = "resource_filing"
+
+    resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"))
+    revision_id: Mapped[UUID | None] = mapped_column(ForeignKey("resource_revision.id"))
+    number: Mapped[int]
+    record: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    statement: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    signed_by: Mapped[UUID]
+    signed_name: Mapped[str]
+
+    __table_args__ = (
+        Index(
+            "uq_resource_filing_number", "resource_id", "revision_id", "number",
+            unique=True, postgresql_nulls_not_distinct=True,
+        ),
+    )  # fmt: skip
+
+
+class Defect(Base, Stateful):
+    """退回意见 of which each is a thread; what is said in it is its history. `field` and `message` never change
+    (trigger)."""
+
+    __tablename__ = "resource_defect"
+
+    resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"))
+    revision_id: Mapped[UUID | None] = mapped_column(ForeignKey("resource_revision.id"))
+    field: Mapped[str]
+    message: Mapped[str]
+
+    resource: Mapped[Resource] = relationship(lazy="raise", viewonly=True)
+    revision: Mapped[Revision | None] = relationship(lazy="raise", viewonly=True)
+
+    __table_args__ = (Index("ix_resource_defect_resource_id", "resource_id", "id"),)
 
 
 class Item(Base):

@@ -7,6 +7,7 @@ which state it is.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Annotated
@@ -14,16 +15,23 @@ from typing import Annotated
 import rfc8785
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 
+from app.identity.codes import credit_code_fault
 from app.kernel.canonical import canonical
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text, storable
 from app.kernel.wire import Wire
 from catalog.resources.codes import (
+    BASE_LIBRARIES,
+    CHANNELS,
     FITTING_MODES,
     FORMAT_CLASSES,
     FORMAT_TYPES,
     GRADE_ORDER,
+    GRADES,
+    OPENNESS,
     PLATFORM_MODES,
+    RESOURCE_CLASSES,
+    SHARING_TYPES,
     BaseLibrary,
     Channel,
     DataType,
@@ -36,6 +44,7 @@ from catalog.resources.codes import (
     Theme,
     UpdateCycle,
 )
+from catalog.resources.labels import label
 from catalog.text import initials
 
 ABSTRACT_LIMIT = 256  # characters (编制指南)
@@ -272,10 +281,15 @@ def _free_code(name: str, taken: set[str]) -> str:
 
 
 GUIDE = Text("编制指南；GB/T 21063.3", "catalog compilation guide; GB/T 21063.3")
+ARTICLE_3 = Text("809 第三条 国家秘密、工作秘密不进目录", "Decree 809 Art. 3, secrets are excluded")
+ARTICLE_12 = Text("809 第十二条 报送前的评估和审签", "Decree 809 Art. 12, assessments before filing")
 ARTICLE_13 = Text("809 第十三条 目录应载明的内容", "Decree 809 Art. 13, what a record states")
 ARTICLE_15 = Text("809 第十五条 共享属性", "Decree 809 Art. 15, sharing attribute")
 ARTICLE_18 = Text("条例第十八条 基础数据库应当共享", "Regulation Art. 18, base databases are shared")
 GRADING = Text("GB/T 43697 就高从严", "GB/T 43697, the strictest grade wins")
+CREDIT_CODE = Text("GB 32100 统一社会信用代码", "GB 32100, unified social credit code")
+PIPL_28 = Text("个人信息保护法第二十五条、第二十八条", "Personal Information Protection Law Art. 25 and 28")
+_SECRET_MARK = re.compile(r"(绝密|机密|秘密)\s*★")  # 国家秘密标志, as documents carry it
 
 
 def check_record(record: ResourceRecord, *, for_filing: bool = True) -> list[Fault]:
@@ -288,48 +302,91 @@ def check_record(record: ResourceRecord, *, for_filing: bool = True) -> list[Fau
 
 
 def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
+    yield from _secret_marks(record)
+    code = record.provider.code
+    if code and len(code) == 18 and (wrong := credit_code_fault(code)):
+        yield Fault("/provider/code", Text(f"“{code}”：{wrong.zh}", f"“{code}”: {wrong.en}"), CREDIT_CODE)
     if len(record.abstract or "") > ABSTRACT_LIMIT:
         message = Text(
             "摘要有 {n} 字，不得超过 {limit} 字", "the abstract has {n} characters, {limit} are allowed"
         )
         yield Fault("/abstract", message.with_(n=len(record.abstract or ""), limit=ABSTRACT_LIMIT), GUIDE)
-    if record.base_library and record.classification.resource_class is not ResourceClass.BASE:
+    chosen = record.classification.resource_class
+    if record.base_library and chosen is not ResourceClass.BASE:
         message = Text(
-            "基础数据库资源的分类应为基础类（1）", "a base library's resource is of class 1 (base)"
+            "所属基础数据库为“{library}”的资源，分类应为基础类（1），不是“{chosen}”",
+            "a resource of the base library “{library}” is of class 1 (base), not “{chosen}”",
         )
-        yield Fault("/classification/resource_class", message, GUIDE)
+        labels = {"library": BASE_LIBRARIES[record.base_library], "chosen": RESOURCE_CLASSES[chosen]}
+        yield Fault("/classification/resource_class", message.with_(**labels), GUIDE)
     yield from _format_faults(record)
     yield from _item_faults(record)
-    if record.sharing.type is SharingType.NOT_SHARED and record.openness.type is not Openness.NOT_OPEN:
-        message = Text("不予共享的资源不得开放", "what is not shared is not open")
-        yield Fault("/openness/type", message, GUIDE)
+    yield from _openness_faults(record)
     strictest = record.effective_grade
-    if record.grade and strictest is not record.grade:
+    if record.grade and strictest and strictest is not record.grade:
         message = Text(
-            "资源定级不得低于其信息项的最高级别", "the grade is not below the strictest of its items"
+            "资源定为“{grade}”，低于其信息项的最高级别“{strictest}”",
+            "the grade “{grade}” is below the strictest of the items, “{strictest}”",
         )
-        yield Fault("/grade", message, GRADING)
+        labels = {"grade": GRADES[record.grade], "strictest": GRADES[strictest]}
+        yield Fault("/grade", message.with_(**labels), GRADING)
+
+
+def _secret_marks(record: ResourceRecord) -> Iterator[Fault]:
+    """Texts with the mark of a state secret: what carries it may not even be a draft."""
+    texts = [("/title", record.title), ("/abstract", record.abstract), ("/description", record.description)]
+    for position, item in enumerate(record.items):
+        texts += [(f"/items/{position}/name", item.name), (f"/items/{position}/definition", item.definition)]
+    for field, text in texts:
+        if found := _SECRET_MARK.search(text or ""):
+            message = Text(
+                "“{field}”带有国家秘密标志“{mark}”，不得进入目录",
+                "“{field}” carries the mark of a state secret, “{mark}”",
+            )
+            yield Fault(field, message.with_(field=label(field), mark=found.group()), ARTICLE_3)
+
+
+def _openness_faults(record: ResourceRecord) -> Iterator[Fault]:
+    sharing, openness = record.sharing.type, record.openness.type
+    if openness is Openness.NOT_OPEN:
+        return
+    if sharing is SharingType.NOT_SHARED:
+        message = Text("不予共享的资源不得“{openness}”", "what is not shared is not “{openness}”")
+        yield Fault("/openness/type", message.with_(openness=OPENNESS[openness]), GUIDE)
+    if openness is not Openness.UNCONDITIONAL:
+        return
+    for item in record.items:
+        if item.sensitive and item.sharing_type in (None, SharingType.UNCONDITIONAL):
+            message = Text(
+                "信息项“{item}”是敏感个人信息，资源不得无条件开放",
+                "the item “{item}” is sensitive personal information: the resource is not open unconditionally",
+            )
+            yield Fault("/openness/type", message.with_(item=item.name), PIPL_28)
+            return
 
 
 def _format_faults(record: ResourceRecord) -> Iterator[Fault]:
     chosen, mode = record.format, record.sharing.mode
     if chosen.type and chosen.format_class is None:
-        yield Fault(
-            "/format/format_class", Text("填了格式类型，须填格式分类", "a type needs its class"), GUIDE
-        )
+        message = Text("填了格式类型“{type}”，须填格式分类", "the type “{type}” needs its class")
+        yield Fault("/format/format_class", message.with_(type=chosen.type), GUIDE)
     if chosen.type and chosen.format_class:
         fitting = FORMAT_TYPES[chosen.format_class]
         if chosen.type.lower() not in {name.lower() for name in fitting}:
             message = Text("“{type}”不属于“{zh}”的格式类型", "“{type}” is no type of “{en}”")
-            label = FORMAT_CLASSES[chosen.format_class]
-            filled = message.with_(type=chosen.type, zh=label.zh, en=label.en)
+            named = FORMAT_CLASSES[chosen.format_class]
+            filled = message.with_(type=chosen.type, zh=named.zh, en=named.en)
             listed = Text("允许：" + "、".join(fitting), "allowed: " + ", ".join(fitting))
             yield Fault("/format/type", filled, listed)
     if mode is None:
         return
     if mode.type and mode.channel is not Channel.PLATFORM:
-        message = Text("只有共享平台方式才分类型", "only the shared platform has types")
-        yield Fault("/sharing/mode/type", message, GUIDE)
+        message = Text(
+            "只有共享平台方式才分类型，“{channel}”不填“{type}”",
+            "only the shared platform has types: “{channel}” has no “{type}”",
+        )
+        labels = {"channel": CHANNELS[mode.channel], "type": PLATFORM_MODES[mode.type]}
+        yield Fault("/sharing/mode/type", message.with_(**labels), GUIDE)
     elif mode.type and chosen.format_class and mode.type not in FITTING_MODES[chosen.format_class]:
         message = Text(
             "“{format}”格式不能以“{mode}”方式共享", "the format “{format}” is not shared by “{mode}”"
@@ -341,6 +398,14 @@ def _format_faults(record: ResourceRecord) -> Iterator[Fault]:
 def _item_faults(record: ResourceRecord) -> Iterator[Fault]:
     seen: dict[str, int] = {}
     for position, item in enumerate(record.items):
+        own = item.sharing_type
+        if own and own is not record.sharing.type is SharingType.NOT_SHARED:
+            message = Text(
+                "资源不予共享，信息项“{item}”不能“{sharing}”",
+                "the resource is not shared, so its item “{item}” is not “{sharing}”",
+            )
+            labels = {"item": item.name, "sharing": SHARING_TYPES[own]}
+            yield Fault(f"/items/{position}/sharing_type", message.with_(**labels), ARTICLE_15)
         if not item.code:
             continue
         first = seen.setdefault(item.code.lower(), position)
@@ -351,10 +416,10 @@ def _item_faults(record: ResourceRecord) -> Iterator[Fault]:
 
 
 def _omissions(record: ResourceRecord) -> Iterator[Fault]:
-    sharing = record.sharing
+    sharing, chosen = record.sharing, record.format
     required: tuple[tuple[str, object], ...] = (
         ("/abstract", record.abstract),
-        ("/format/format_class", record.format.format_class),
+        ("/format/format_class", chosen.format_class),
         ("/items", record.items),
         ("/sharing/type", sharing.type),
         ("/sharing/mode", sharing.mode),
@@ -363,42 +428,52 @@ def _omissions(record: ResourceRecord) -> Iterator[Fault]:
     )
     for field, value in required:
         if not value:
-            yield Fault(field, Text("报送目录前须填写", "required before filing"), ARTICLE_13)
-    if record.format.format_class and not (record.format.type or record.format.other):
-        yield Fault(
-            "/format/type", Text("须填写格式类型或其他描述", "a type or a description is required"), GUIDE
-        )
+            yield blank(field, Text("报送目录前须填写", "required before filing"), ARTICLE_13)
+    if chosen.format_class and not (chosen.type or chosen.other):
+        message = Text("须填写格式类型或其他描述", "a type or a description is required")
+        yield blank("/format/type", message, GUIDE)
     if sharing.mode and sharing.mode.channel is Channel.PLATFORM and sharing.mode.type is None:
         message = Text("须选择数据库、文件或接口", "choose database, file or interface")
-        yield Fault("/sharing/mode/type", message, GUIDE)
+        yield blank("/sharing/mode/type", message, GUIDE)
     yield from _sharing_omissions(record)
     if record.openness.type is Openness.CONDITIONAL and not record.openness.condition:
-        yield Fault("/openness/condition", Text("有条件开放须载明开放条件", "state the conditions"), GUIDE)
+        yield blank("/openness/condition", Text("有条件开放须载明开放条件", "state the conditions"), GUIDE)
     if record.update_cycle is UpdateCycle.OTHER and not record.update_cycle_as_given:
-        yield Fault("/update_cycle_as_given", Text("选“其他”须说明周期", "say which cycle it is"), GUIDE)
+        yield blank("/update_cycle_as_given", Text("选“其他”须说明周期", "say which cycle it is"), GUIDE)
     if record.classification.resource_class is ResourceClass.BASE and record.base_library is None:
-        yield Fault("/base_library", Text("基础类资源须填写所属基础数据库", "name the base library"), GUIDE)
+        yield blank("/base_library", Text("基础类资源须填写所属基础数据库", "name the base library"), GUIDE)
     if record.classification.resource_class is ResourceClass.THEME and not record.themes:
-        yield Fault("/themes", Text("主题类资源须填写主题", "name the theme"), GUIDE)
+        yield blank("/themes", Text("主题类资源须填写主题", "name the theme"), GUIDE)
+
+
+def blank(field: str, message: Text, rule: Text) -> Fault:
+    """The fault of a field that is not filled in though `message` says why it must be."""
+    told = Text("“{field}”未填写：{message}", "“{field}” is blank: {message}")
+    return Fault(field, told.with_(field=label(field), message=message), rule)
 
 
 def _sharing_omissions(record: ResourceRecord) -> Iterator[Fault]:
+    """What the strictest sharing of resource and items asks for (809-15)."""
     sharing = record.sharing
-    if sharing.type is SharingType.CONDITIONAL and not sharing.condition:
+    types = {sharing.type, *(item.sharing_type for item in record.items)}
+    if SharingType.CONDITIONAL in types and not sharing.condition:
         message = Text(
             "有条件共享须载明共享范围、用途和条件", "state scope, purpose and conditions of sharing"
         )
-        yield Fault("/sharing/condition", message, ARTICLE_15)
-    if sharing.type is SharingType.NOT_SHARED:
+        yield blank("/sharing/condition", message, ARTICLE_15)
+    if SharingType.NOT_SHARED in types:
         message = Text(
             "不予共享须有法律、行政法规或国务院决定的依据",
             "not sharing rests on a law, regulation or decision",
         )
         for field in ("reason", "citation"):
             if not getattr(sharing, field):
-                yield Fault(f"/sharing/{field}", message, ARTICLE_15)
+                yield blank(f"/sharing/{field}", message, ARTICLE_15)
     elif record.base_library and sharing.type is SharingType.CONDITIONAL and not sharing.citation:
         message = Text(
-            "基础数据库资源默认无条件共享，例外须载明依据", "a base library is shared unless a law is cited"
+            "基础数据库“{library}”的资源默认无条件共享，例外须载明依据",
+            "the base library “{library}” is shared unconditionally unless a law is cited",
         )
-        yield Fault("/sharing/citation", message, ARTICLE_18)
+        yield blank(
+            "/sharing/citation", message.with_(library=BASE_LIBRARIES[record.base_library]), ARTICLE_18
+        )

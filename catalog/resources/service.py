@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from pydantic import Field
 from sqlalchemy import (
     ColumnElement,
     Select,
@@ -32,19 +31,17 @@ from sqlalchemy.orm import Session, aliased, selectinload
 
 from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
-from app.identity.profiles import start_clock
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor, ActorKind, Role, Scope, system_actor
 from app.kernel.clock import new_id
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound
+from app.kernel.errors import NotFound
 from app.kernel.machine import Party
-from app.kernel.text import Text
-from app.kernel.wire import LongText, ShortText, Wire
+from app.kernel.wire import LongText, Wire
+from catalog.resources import review, updating
 from catalog.resources.codes import Openness
 from catalog.resources.models import RESOURCE_NUMBER, Item, Resource, ResourceVersion
 from catalog.resources.record import (
-    ARTICLE_13,
     ItemRecord,
     Provider,
     ResourceRecord,
@@ -52,31 +49,12 @@ from catalog.resources.record import (
     content_hash,
     with_item_codes,
 )
+from catalog.resources.review import FilingStatement, NewDefect
 from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW
+from catalog.resources.use import require_unused
 from catalog.text import NORMALISATION_VERSION, fold
 
 KIND = RESOURCE.kind
-
-
-class FilingStatement(Wire):
-    """What the approver signs when filing (809-12): where the secrecy review stands on record, and the
-    personal information impact assessment where an item is sensitive (PIPL 55)."""
-
-    secrecy_review: ShortText
-    personal_information_assessment: ShortText | None = None
-
-
-class Defect(Wire):
-    """One thing the authority wants mended; `field` is a JSON pointer into the record, empty for the whole."""
-
-    field: Annotated[str, Field(max_length=200)] = ""
-    message: ShortText
-
-
-class Defects(Wire):
-    """Everything that is wrong with a filed record, told at once."""
-
-    defects: Annotated[tuple[Defect, ...], Field(min_length=1, max_length=200)]
 
 
 class Reason(Wire):
@@ -89,27 +67,31 @@ def create_draft(session: Session, *, agency_id: UUID, record: ResourceRecord, b
     """A new resource of an agency, in draft. Errors: NotFound, NotPermitted, Invalid."""
     owner = agencies.agency(session, agency_id)
     resource = Resource(id=new_id(), agency_id=owner.id, jurisdiction_id=owner.jurisdiction_id)
-    resource.code = f"{record.classification.prefix}/{reserve_numbers(session, 1)[0]:06d}"
+    resource.code = _new_code(session, record)
     resource.published_version = 0
-    write_record(resource, _as_own(record, owner, resource.code))
+    write_record(resource, as_own(record, owner, resource.code))
     parties = parties_of(session, by, resource)
     history.create(session, resource, RESOURCE, "create", by=by, parties=parties, data=attested(resource))
     replace_items(session, [resource])
-    _require(check_record(record, for_filing=False))
+    review.require(check_record(record, for_filing=False))
     return resource
 
 
 def edit_draft(
     session: Session, resource: Resource, *, record: ResourceRecord, expected_version: int, by: Actor
 ) -> None:
-    """Replace the record of a draft or a returned resource. Items keep their codes by name.
+    """Replace the record of a draft or a returned resource. Items keep their codes by name; another
+    classification makes another code, and the one before is not given again.
     Errors: StaleVersion, WrongMoment, NotPermitted, Invalid."""
     owner = agencies.agency(session, resource.agency_id)
     before = ResourceRecord.model_validate(resource.record)
-    completed = _as_own(record, owner, resource.code, before.items)
-    data = {"content_sha256": content_hash(completed).hex()}
+    same_class = record.classification.prefix == before.classification.prefix
+    code = resource.code if same_class else _new_code(session, record)
+    completed = as_own(record, owner, code, before.items)
+    data = {"code": code, "content_sha256": content_hash(completed).hex()}
     _advance(session, resource, "edit", by=by, expected_version=expected_version, data=data)
-    _require(check_record(completed, for_filing=False))
+    resource.code = code
+    review.require(check_record(completed, for_filing=False))
     write_record(resource, completed)
     replace_items(session, [resource])
 
@@ -121,53 +103,63 @@ def file(
     Errors: StaleVersion, WrongMoment, NotPermitted, Invalid naming everything that is missing."""
     data = {**attested(resource), "statement": statement.model_dump(mode="json")}
     _advance(session, resource, "file", by=by, expected_version=expected_version, data=data)
-    record = ResourceRecord.model_validate(resource.record)
-    faults = check_record(record)
-    if any(item.sensitive for item in record.items) and not statement.personal_information_assessment:
-        message = Text(
-            "含敏感个人信息，须附个人信息保护影响评估", "sensitive items need an impact assessment"
-        )
-        faults.append(Fault("/personal_information_assessment", message, ARTICLE_13))
-    _require(faults)
-    start_clock(session, whose=resource.jurisdiction_id, kind=KIND, subject_id=resource.id, duty=REVIEW)
+    parties = parties_of(session, by, resource)
+    review.require_fileable(session, resource, statement, by=by, parties=parties)
+    review.write_filing(session, resource, statement, by=by)
 
 
 def publish(session: Session, resource: Resource, *, expected_version: int, by: Actor) -> None:
     """审核发布: the authority publishes what was filed; the record becomes a version that never changes.
-    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    Errors: StaleVersion, WrongMoment (also while a defect is open), NotPermitted."""
     _advance(session, resource, "publish", by=by, expected_version=expected_version, data=attested(resource))
+    review.settle_threads(session, resource, by=by, parties=parties_of(session, by, resource))
     deadlines.end(session, KIND, resource.id, outcome="met", duty=REVIEW)
+    publish_version(session, resource)
+
+
+def publish_version(session: Session, resource: Resource) -> None:
+    """Keep the record in force as the next published version."""
     resource.published_version += 1
     session.execute(insert(ResourceVersion), [version_row(resource)])
 
 
 def return_with_defects(
-    session: Session, resource: Resource, *, defects: Sequence[Defect], expected_version: int, by: Actor
+    session: Session, resource: Resource, *, defects: Sequence[NewDefect], expected_version: int, by: Actor
 ) -> None:
     """退回: the authority sends a filed record back with every defect at once; the review clock is met.
-    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    Errors: StaleVersion, WrongMoment, NotPermitted, Invalid."""
     data = {"defects": [defect.model_dump() for defect in defects]}
     _advance(session, resource, "return", by=by, expected_version=expected_version, data=data)
+    review.raise_defects(session, resource, defects, by=by, parties=parties_of(session, by, resource))
     deadlines.end(session, KIND, resource.id, outcome="met", duty=REVIEW)
 
 
 def take_out(
     session: Session, resource: Resource, act: str, *, reason: str, expected_version: int, by: Actor
 ) -> None:
-    """暂停 `suspend`, 恢复 `resume` or 撤销 `withdraw` a published resource, with the reason.
-    Errors: StaleVersion, WrongMoment, NotPermitted."""
+    """暂停 `suspend`, 恢复 `resume` or 撤销 `withdraw` a published resource, with the reason. What agreements
+    in force rest on is not withdrawn (809-27). Errors: StaleVersion, WrongMoment, ResourceInUse, NotPermitted."""
     _advance(session, resource, act, by=by, expected_version=expected_version, reason=reason)
+    if act == "withdraw":
+        require_unused(session, resource.id)
+        deadlines.end(session, KIND, resource.id, outcome="cancelled")
+
+
+def allowed_acts(session: Session, resource: Resource, by: Actor) -> list[str]:
+    """The acts that `by` may do now."""
+    acts = RESOURCE.allowed(resource.state, parties_of(session, by, resource), by.roles)
+    return [act for act in acts if updating.hindrance(session, resource, act) is None]
 
 
 def mark_review_overdue(session: Session, clock: DeadlineRow) -> None:
     """The authority let its review clock run out (809-17): recorded, for supervision; nothing is deemed."""
     history.record(
-        session, kind=KIND, subject_id=clock.subject_id, act="review_overdue", by=system_actor("clock"),
+        session, kind=clock.kind, subject_id=clock.subject_id, act="review_overdue", by=system_actor("clock"),
         party="clock", basis=clock.legal_basis, data={"due_on": clock.due_on.isoformat()},
     )  # fmt: skip
 
 
-CONSEQUENCES: dict[str, Consequence] = {REVIEW: mark_review_overdue}
+CONSEQUENCES: dict[str, Consequence] = {REVIEW: mark_review_overdue, **updating.CONSEQUENCES}
 
 
 def visible_to(by: Actor) -> ColumnElement[bool]:
@@ -178,8 +170,16 @@ def visible_to(by: Actor) -> ColumnElement[bool]:
     published = Resource.state == PUBLISHED
     if not reads_for_agency(by):
         return and_(published, Resource.is_open)
+    return or_(published, handled_by(by))
+
+
+def handled_by(by: Actor) -> ColumnElement[bool]:
+    """Which resources `by` handles: those of its own agency, and for a catalog administrator those its
+    authority reviews. Working copies and defects are told to nobody else."""
+    if not reads_for_agency(by):
+        return true() if by.kind is ActorKind.SYSTEM else false()
     reviewed = Resource.jurisdiction_id.in_(reviewed_jurisdictions(by)) if reviews(by) else false()
-    return or_(published, Resource.agency_id == by.agency_id, reviewed)
+    return or_(Resource.agency_id == by.agency_id, reviewed)
 
 
 def reads_for_agency(by: Actor) -> bool:
@@ -295,7 +295,13 @@ def version_row(resource: Resource) -> dict[str, Any]:
     }
 
 
-def _as_own(
+def published_record(session: Session, resource_id: UUID, number: int) -> ResourceRecord | None:
+    """The record as version `number` published it."""
+    version = session.get(ResourceVersion, (resource_id, number))
+    return ResourceRecord.model_validate(version.record) if version else None
+
+
+def as_own(
     record: ResourceRecord, owner: Agency, code: str, previous: Sequence[ItemRecord] = ()
 ) -> ResourceRecord:
     """The record as the agency's own: provider and code are the register's, whatever was sent."""
@@ -332,6 +338,5 @@ def _advance(
     )  # fmt: skip
 
 
-def _require(faults: Sequence[Fault]) -> None:
-    if faults:
-        raise Invalid(faults=faults)
+def _new_code(session: Session, record: ResourceRecord) -> str:
+    return f"{record.classification.prefix}/{reserve_numbers(session, 1)[0]:06d}"

@@ -13,7 +13,7 @@ from app.kernel import clock, deadlines
 from app.kernel.actor import Role
 from catalog.collection import service
 from catalog.resources import service as resources
-from catalog.resources.service import FilingStatement
+from catalog.resources.review import FilingStatement
 from tests.catalog.samples import record
 from tests.factories import Town
 

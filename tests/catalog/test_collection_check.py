@@ -23,7 +23,7 @@ from catalog.collection.record import PlannedItemRecord, PlanRecord
 from catalog.collection.share_request import fill_in
 from catalog.resources import service as resources
 from catalog.resources.models import Resource
-from catalog.resources.service import FilingStatement
+from catalog.resources.review import FilingStatement
 from tests.catalog.bureau import (
     APPROVER,
     CATALOG,
@@ -204,7 +204,9 @@ def test_profiles_are_kept_until_something_is_published(database: Database) -> N
 def publish_marriages(session: Session, town: Town) -> None:
     clerk, approver = town.actor("civil", CLERK), town.actor("civil", APPROVER)
     row = resources.create_draft(session, agency_id=town.id("civil"), record=record(), by=clerk)
-    statement = FilingStatement(secrecy_review="保密审查〔2026〕7号")
+    statement = FilingStatement(
+        secrecy_review="保密审查〔2026〕7号", personal_information_assessment="评估3号"
+    )
     resources.file(session, row, statement=statement, expected_version=row.version, by=approver)
     reviewer = town.actor("city_authority", CATALOG)
     resources.publish(session, row, expected_version=row.version, by=reviewer)

@@ -104,7 +104,8 @@ def test_a_resource_from_draft_to_withdrawal(desk: Desk, session: Session) -> No
     ]
     assert desk.act(resource, "return", DEFECTS, "city_authority", CATALOG).json()["state"] == "returned"
     assert deadlines.running(session, "resource", UUID(resource["id"])) == []
-    assert desk.act(resource, "edit", {"record": body()}, "civil", CLERK).status_code == 200
+    mended = body(abstract="全市婚姻登记机关办理的结婚、离婚和补领登记。")
+    assert desk.act(resource, "edit", {"record": mended}, "civil", CLERK).status_code == 200
     assert desk.act(resource, "file", STATEMENT, "civil", APPROVER).status_code == 200
     assert desk.act(resource, "publish", None, "city_authority", CATALOG).json()["published_version"] == 1
     assert desk.act(resource, "suspend", REASON, "civil", APPROVER).json()["state"] == "suspended"

@@ -19,7 +19,7 @@ from app.kernel.deadlines import DeadlineRow
 from app.kernel.history import Event
 from catalog.resources import service as resources
 from catalog.resources.record import ResourceRecord
-from catalog.resources.service import FilingStatement
+from catalog.resources.review import FilingStatement
 from exchange.agreements.service import CONSEQUENCES as OF_AGREEMENTS
 from exchange.disputes.service import CONSEQUENCES as OF_DISPUTES
 from exchange.negotiations.clocks import CONSEQUENCES as OF_NEGOTIATIONS

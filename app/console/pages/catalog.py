@@ -14,7 +14,7 @@ from app.identity.permissions import permit
 from app.kernel.errors import Problem
 from app.kernel.text import Text
 from catalog.resources import api as resources
-from catalog.resources import codes, service
+from catalog.resources import codes, review, service
 from catalog.resources.models import Resource
 from catalog.resources.states import RESOURCE
 from catalog.search import api as search
@@ -106,15 +106,15 @@ def _resource(seen: Seen[Resource], problem: Problem | None = None, entered: For
     )  # fmt: skip
 
 
-def _return(asked: Asked[Resource], body: service.Defect, version: int) -> object:
+def _return(asked: Asked[Resource], body: review.NewDefect, version: int) -> object:
     """The page sends one defect; a list of them is for the review desk."""
-    return resources.return_resource(asked, service.Defects(defects=(body,)), version)
+    return resources.return_resource(asked, review.Defects(defects=(body,)), version)
 
 
 ACTS = {
-    "file": Act(resources.file_resource, service.FilingStatement),
+    "file": Act(resources.file_resource, review.FilingStatement),
     "publish": Act(resources.publish_resource),
-    "return": Act(_return, service.Defect),
+    "return": Act(_return, review.NewDefect),
     "suspend": Act(resources.suspend_resource, service.Reason),
     "resume": Act(resources.resume_resource, service.Reason),
     "withdraw": Act(resources.withdraw_resource, service.Reason),
