@@ -22,6 +22,7 @@ from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
+from catalog.collection.oversight_api import router as oversight_router
 from catalog.formats.api import router as imports_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
@@ -74,6 +75,7 @@ ROUTERS = (
     ckan_router,
     records_router,
     collection_router,
+    oversight_router,
     requests_router,
     negotiations_router,
     agreements_router,

@@ -34,6 +34,7 @@ from app.main import ROUTERS, create_app
 from app.settings import Settings
 from catalog.collection import desk
 from catalog.collection.audited import AuditedMember, AuditedRecord
+from catalog.collection.models import AuditFinding
 from exchange.delivery.protocol import ReceiptBatch
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
@@ -309,6 +310,21 @@ class Estate:
         )  # fmt: skip
         twice = AuditedRecord(relation="same_element", band="reuse_expected", score=0.9, members=members)
         desk.take_in(world.session, [twice], model_version="1")
+        self._add("collection.figures collection.precedents collection.sources", "city", Call())
+        self._add("audit_finding.list audit_finding.progress", "city", Call())
+        (row,) = world.session.scalars(select(AuditFinding))
+        found = {"id": row.id, "version": 1}
+        self._add("audit_finding.read audit_finding.events", "found", on(found))
+        self._add("audit_finding.confirm audit_finding.dismiss", "found", on(found, WHY))
+        mediator = world.town.person("city_authority", MEDIATOR)
+        self._add("audit_finding.assign", "found", on(found, {"person_id": str(mediator.id)}))
+        others = [member.model_copy(update={"item_code": "other"}) for member in members]
+        twice = AuditedRecord(relation="same_element", band="review", score=0.5, members=tuple(others))
+        desk.take_in(world.session, [twice], model_version="1", examined=())
+        decided = world.session.scalars(select(AuditFinding).where(AuditFinding.key == twice.key)).one()
+        by = world.town.actor("city_authority", CATALOG)
+        desk.dismiss(world.session, decided, reason="含义不同", by=by, version=1)
+        self._add("audit_finding.reopen", "dismissed", on({"id": decided.id, "version": 2}, WHY))
 
     def _plan(self, *names: str, filed: bool = True) -> Json:
         plan: Json = self.world.call("POST", "/plans", "civil", CLERK, body=planned(*names), expect=201)

@@ -6,7 +6,7 @@ Pure. Finding duplicates is the audit's, deciding on them the audit desk's (`des
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from pydantic import Field
@@ -18,6 +18,7 @@ from catalog.collection.record import ReasonRecord
 # of items: one data element held several times; of resources: the first is a copy of the second, a part of it,
 # or shares items with it
 Relation = Literal["same_element", "copy", "subset", "overlap"]
+RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
 
 class AuditedMember(Wire):

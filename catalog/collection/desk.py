@@ -156,10 +156,16 @@ def list_audit_findings(
     if assignee_id is not None:
         query = query.where(AuditFinding.assignee_id == assignee_id)
     if after is not None:
-        query = query.where(tuple_(AuditFinding.score, AuditFinding.id) < after)
-    return list(
-        session.scalars(query.order_by(AuditFinding.score.desc(), AuditFinding.id.desc()).limit(limit))
-    )
+        query = query.where(follows(after))
+    return list(session.scalars(query.order_by(*SUREST_FIRST).limit(limit)))
+
+
+SUREST_FIRST = (AuditFinding.score.desc(), AuditFinding.id.desc())
+
+
+def follows(after: tuple[float, UUID]) -> ColumnElement[bool]:
+    """What comes after a finding with this score and id where the surest stand first."""
+    return tuple_(AuditFinding.score, AuditFinding.id) < after
 
 
 def progress(session: Session, *, by: Actor) -> dict[tuple[str, str], int]:
