@@ -38,7 +38,10 @@ from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
 from exchange.disputes.api import router as disputes_router
 from exchange.negotiations.api import router as negotiations_router
+from exchange.policies.api import router as policies_router
+from exchange.requests.api import narrower as narrower_router
 from exchange.requests.api import router as requests_router
+from exchange.requests.question_sets import router as question_sets_router
 
 VERSION = "0.1.0"
 
@@ -77,7 +80,10 @@ ROUTERS = (
     collection_router,
     oversight_router,
     requests_router,
+    narrower_router,
     negotiations_router,
+    question_sets_router,
+    policies_router,
     agreements_router,
     disputes_router,
     corrections_router,

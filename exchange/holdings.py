@@ -179,19 +179,18 @@ def _sharing_faults(path: str, part: ResourceTerms, holding: Holding, requester_
 
 def sharing_class(terms: Terms, holdings: Mapping[UUID, Holding]) -> SharingClass:
     """Unconditional where every resource and item asked for is (809-14); conditional otherwise."""
-    for part in terms.resources:
-        holding = holdings[part.resource_id]
-        asked = [holding.sharing, *(holding.items[item.code].sharing for item in part.items)]
-        if any(sharing is not SharingType.UNCONDITIONAL for sharing in asked):
-            return "conditional"
-    return "unconditional"
+    shared = all(_is_unconditional(part, holdings[part.resource_id]) for part in terms.resources)
+    return "unconditional" if shared else "conditional"
 
 
-def agrees_by_policy(terms: Terms, holdings: Mapping[UUID, Holding]) -> bool:
-    """Whether publication as unconditional is the provider's consent to these terms at once. Sensitive
+def _is_unconditional(part: ResourceTerms, holding: Holding) -> bool:
+    asked = [holding.sharing, *(holding.items[item.code].sharing for item in part.items)]
+    return all(sharing is SharingType.UNCONDITIONAL for sharing in asked)
+
+
+def agrees_by_publication(part: ResourceTerms, holding: Holding) -> bool:
+    """Whether publication as unconditional is the provider's consent to this at once (809-14). Sensitive
     personal information without a mask (PIPL 28) waits for a person, within the clock."""
-    return sharing_class(terms, holdings) == "unconditional" and not any(
-        holdings[part.resource_id].items[item.code].sensitive and isinstance(item.mask, Unmasked)
-        for part in terms.resources
-        for item in part.items
+    return _is_unconditional(part, holding) and not any(
+        holding.items[item.code].sensitive and isinstance(item.mask, Unmasked) for item in part.items
     )

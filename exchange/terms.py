@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.kernel.canonical import canonical as canonical_json
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text
+from catalog.resources.codes import UPDATE_CYCLES, UpdateCycle
 from exchange.scope import (
     ITEM_CODE,
     Comparison,
@@ -166,6 +167,7 @@ class Terms(_Frozen):
     retention_days: Annotated[int, Field(ge=0, le=36525)]
     disposal: Prose = ""
     security_measures: Prose = ""
+    frequency: UpdateCycle | None = None  # how often the data is exchanged
 
     def resource(self, resource_id: UUID) -> ResourceTerms | None:
         return next((part for part in self.resources if part.resource_id == resource_id), None)
@@ -340,6 +342,11 @@ def diff(old: Terms, new: Terms) -> list[TermsChange]:
     return changes
 
 
+def term_paths(terms: Terms) -> list[str]:
+    """The addresses of all that the terms say, as a comparison of versions names them."""
+    return list(_entries(terms))
+
+
 def mask_text(mask: Mask) -> Text:  # noqa: PLR0911 - one for each mask
     """The mask in words."""
     match mask:
@@ -391,6 +398,8 @@ def _entries(terms: Terms) -> dict[str, _Entry]:
         words = _same(f"{purpose.text} · {purpose.business_matter} · {purpose.legal_basis}")
         entries[f"/purposes/{purpose.code}"] = label, words
     entries["/method"] = Text("共享方式", "Method"), METHOD_NAMES[terms.method]
+    if terms.frequency is not None:
+        entries["/frequency"] = Text("共享频次", "Frequency"), UPDATE_CYCLES[terms.frequency]
     quota = terms.quota
     for path, label, value in (
         ("/valid_from", Text("有效期起", "Valid from"), terms.valid_from),

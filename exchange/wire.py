@@ -11,6 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, StringConstraints
 
 from app.kernel.db import Identified
+from app.kernel.text import Text
 from app.kernel.wire import (
     Label,
     LongText,
@@ -75,11 +76,19 @@ class VersionOut(Wire):
         )  # fmt: skip
 
 
+CHANGE_NAMES = {
+    "added": Text("新增", "added"),
+    "removed": Text("删除", "removed"),
+    "changed": Text("变更", "changed"),
+}
+
+
 class ChangeOut(Wire):
-    """One difference between two versions of the terms."""
+    """One difference between two versions of the terms, in words: it reads without colour."""
 
     path: str
     kind: Literal["added", "removed", "changed"]
+    kind_name: Label
     label: Label
     before: Label | None
     after: Label | None
@@ -87,7 +96,7 @@ class ChangeOut(Wire):
     @classmethod
     def of(cls, change: TermsChange) -> ChangeOut:
         return cls(
-            path=change.path, kind=change.kind, label=Label.of(change.label),
+            path=change.path, kind=change.kind, kind_name=Label.of(CHANGE_NAMES[change.kind]), label=Label.of(change.label),
             before=Label.of(change.before) if change.before else None,
             after=Label.of(change.after) if change.after else None,
         )  # fmt: skip

@@ -99,7 +99,7 @@ class Estate:
         if call.form is not None:
             sent["data"] = call.form
         if call.file is not None:
-            sent["files"] = {"file": ("目录.xlsx", call.file)}
+            sent["files"] = {"file": ("附件.pdf" if call.file[:4] == b"%PDF" else "目录.xlsx", call.file)}
         return {**sent, **changes, "headers": sent["headers"] | changes.get("headers", {})}
 
     def _add(self, operations: str, on_what: str, call: Call) -> None:
@@ -353,6 +353,8 @@ class Estate:
         self._add("request.read request.events", "draft", on(draft))
         self._add("request.amend", "draft", on(draft, wanted))
         self._add("request.file request.discard", "draft", on(draft))
+        self._add("request.check", "-", Call(body=wanted))
+        self._add("request.reuse", "draft", on(draft))
         requested = world.filed(self.resource)
         reads = "negotiation.read negotiation.versions negotiation.events"
         self._add(reads, "requested", on(requested))
@@ -383,6 +385,37 @@ class Estate:
         accepted = world.act(accepted, "accept", "health", APPROVER, to(accepted["terms"]))
         self._add("negotiation.agree", "accepted", on(accepted, to(accepted["terms"])))
         self._add("negotiation.open_dispute", "refused", on(world.refused(), WHY))
+        self._discussion(requested, narrower)
+        self._policies()
+
+    def _discussion(self, requested: Json, narrower: Json) -> None:
+        world = self.world
+        point = {"points": [{"field": "/method", "text": "改为核验"}]}
+        self._add("negotiation.agree_in_principle", "requested", on(requested, point))
+        self._add("negotiation.comment", "requested", on(requested, {"field": "/method", "body": "宜用核验"}))
+        self._add("negotiation.attach", "requested", on(requested, file=b"%PDF-1.7", form={"field": ""}))
+        attached = world.attached(world.filed(self.resource))
+        names = (attached["id"], attached["attachments"][0]["id"])
+        self._add("negotiation.attachment", "attached", Call(names))
+        refused = world.filed(self.resource)
+        refusal = {"ground": "exceeds_need", "narrower": narrower, **WHY}
+        world.act(refused, "refuse", "civil", APPROVER, refusal)
+        refused = world.read("negotiations", refused["id"], "health")
+        self._add("negotiation.request_narrower", "refused", on(refused))
+        question = {"code": "where", "kind": "text", "text": {"zh": "存放何处？", "en": "Kept where?"}}
+        asked = Call((str(world.publish()),), {"questions": [question]}, version=0)
+        self._add("resource.questions resource.set_questions", "published", asked)
+
+    def _policies(self) -> None:
+        world = self.world
+        rule = world.rule("health")
+        self._add("policy.list", "-", Call())
+        self._add("policy.draft", "published", Call(body={"resource_id": str(self.resource), "rule": rule}))
+        elsewhere = world.publish()
+        draft = world.policy(elsewhere, rule, adopted=False)
+        self._add("policy.read policy.events", "draft", on(draft))
+        self._add("policy.adopt policy.discard", "draft", on(draft, WHY))
+        self._add("policy.revoke", "in force", on(world.policy(elsewhere, rule), WHY))
 
     def _agreements(self) -> None:
         world = self.world

@@ -25,11 +25,11 @@ from sqlalchemy.orm import Session
 import app.identity.api
 import app.identity.ledger_api  # noqa: F401
 from app.identity.cases import Asked
-from app.identity.permissions import REGISTRY, check, permit, permitted
+from app.identity.permissions import REGISTRY, check, may, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
 from app.kernel.db import DbSession
-from app.kernel.errors import NotPermitted, NotSignedIn
+from app.kernel.errors import NotPermitted
 from app.kernel.law import cite
 from app.kernel.text import DEFAULT_LOCALE, Locale, Text, negotiate_locale
 from app.kernel.wire import Label
@@ -74,7 +74,7 @@ class View:
 
     def may(self, operation: str) -> bool:
         """Whether the actor may call an operation at all."""
-        return _may(self.actor, operation)
+        return may(self.actor, operation)
 
     def asked(self, case: E) -> Asked[E]:
         """A case as the API's own functions take it."""
@@ -171,7 +171,7 @@ def render(
             actor=actor,
             signed_in=actor.kind is ActorKind.PERSON,
             roles=[ROLE_NAMES[role] for role in sorted(actor.roles)],
-            navigation=[(to, label) for to, label, operation in NAVIGATION if _may(actor, operation)],
+            navigation=[(to, label) for to, label, operation in NAVIGATION if may(actor, operation)],
             path=request.url.path,
             other_language=f"{address}?{urlencode([*query, ('lang', 'zh-CN' if locale == 'en' else 'en')])}",
             **context,
@@ -191,16 +191,6 @@ def actor_of(request: Request) -> Actor:
     """Who the door recognised before something went wrong."""
     found = getattr(request.state, "actor", ANONYMOUS)
     return found if isinstance(found, Actor) else ANONYMOUS
-
-
-def _may(actor: Actor, operation: str) -> bool:
-    if operation not in REGISTRY:
-        return False
-    try:
-        check(actor, operation)
-    except (NotSignedIn, NotPermitted):
-        return False
-    return True
 
 
 def _environment(locale: Locale) -> Environment:

@@ -89,6 +89,17 @@ def check(actor: Actor, operation: str) -> None:
         )
 
 
+def may(actor: Actor, operation: str) -> bool:
+    """Whether the actor may call an operation at all; an operation that is not there nobody may."""
+    if operation not in REGISTRY:
+        return False
+    try:
+        check(actor, operation)
+    except (NotSignedIn, NotPermitted):
+        return False
+    return True
+
+
 class Permitted:
     """The door of one operation, as a FastAPI dependency: recognises the actor, asks the registry
     and takes the request's Idempotency-Key. Its `operation` is how start-up finds routes that lack a policy."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -41,6 +42,9 @@ class Options(Wire):
 
     deemed_consent_unconditional: bool  # silence on an unconditional resource agrees (809-21)
     stalemate_rounds: int = Field(ge=1, le=100)  # rounds after which a dispute may be opened
+    material_clock: Literal["pause", "restart"] = (
+        "pause"  # while missing material is awaited (809-21 is silent)
+    )
     record_years: int = Field(ge=1, le=100)  # how long use records are kept (809-29)
     plan_years: int = Field(
         default=3, ge=1, le=100

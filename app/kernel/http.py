@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 BODY_LIMIT_BYTES = 1 << 20  # JSON bodies
 UPLOAD_LIMIT_BYTES = 64 << 20  # files and batches of receipts, on the paths named in UPLOAD_PATHS
 UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import", "/api/v1/gateway/receipts")
+ATTACHMENT_LIMIT_BYTES = 9 << 20  # with the form around it; on paths that end in ATTACHING
+ATTACHING = "/attach"
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -59,7 +61,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = UPLOAD_LIMIT_BYTES if scope["path"].startswith(UPLOAD_PATHS) else BODY_LIMIT_BYTES
+        limit = body_limit(scope["path"])
         request_id = str(uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
         headers = dict(scope["headers"])
@@ -101,6 +103,13 @@ class Edge:
             await refusal(scope, receive, named)
             return
         await self.app(scope, counted, named)
+
+
+def body_limit(path: str) -> int:
+    """How many bytes a request to `path` may carry."""
+    if path.startswith(UPLOAD_PATHS):
+        return UPLOAD_LIMIT_BYTES
+    return ATTACHMENT_LIMIT_BYTES if path.endswith(ATTACHING) else BODY_LIMIT_BYTES
 
 
 def too_large(limit: int) -> TooLarge:

@@ -63,6 +63,7 @@ NOTES = {  # what the history tells beside acts
     "review_overdue": Text("审核逾期", "review overdue"),
     updating.UPDATE_OVERDUE: Text("目录更新逾期", "update of the record overdue"),
     updating.DATA_UPDATED: Text("报告数据已更新", "data reported as updated"),
+    "set_questions": Text("设定申请问题", "set the questions to applicants"),
 }
 
 

@@ -35,13 +35,13 @@ def latest_of(session: Session, agreement_id: UUID) -> Agreement:
 
 
 def amendable(session: Session, agreement_id: UUID, *, by: Actor) -> Agreement:
-    """The agreement that the actor's agency, its requester, may ask to amend or renew: the newest version,
+    """The agreement that the actor's agency, one of its sides, may ask to amend or renew: the newest version,
     live or expired. Errors: Invalid, the same for one that is not the actor's to know."""
     query = select(Agreement).where(Agreement.id == agreement_id, visible_to(by, Agreement))
     agreement = session.scalar(query)
     if (
         agreement is None
-        or agreement.requester_id != by.agency_id
+        or by.agency_id not in (agreement.requester_id, agreement.provider_id)
         or agreement.state not in (*LIVE, EXPIRED)
         or latest_of(session, agreement.id).id != agreement.id
     ):
@@ -49,7 +49,7 @@ def amendable(session: Session, agreement_id: UUID, *, by: Actor) -> Agreement:
             "不是本单位可变更或者续期的协议", "not an agreement that your agency may amend or renew"
         )
         rule = Text(
-            "需求方的最新版本，生效、暂停或者到期", "the requester's, newest version, live or expired"
+            "当事双方协议的最新版本，生效、暂停或者到期", "of a party, the newest version, live or expired"
         )
         raise Invalid(faults=[Fault("/amends", message, rule)])
     return agreement

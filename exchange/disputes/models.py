@@ -24,6 +24,9 @@ class Dispute(Base, Stateful, Bilateral):
     draft_ruling_id: Mapped[UUID | None] = mapped_column(ForeignKey("ruling.id", use_alter=True))
     overdue: Mapped[bool] = mapped_column(default=False)
     closing_reason: Mapped[str | None]
+    noncompliance_at: Mapped[
+        datetime | None
+    ]  # reported to the authority, which has not ordered compliance yet
 
     __table_args__ = (
         CheckConstraint("cause IN ('refused', 'overdue', 'stalemate')", name="cause"),

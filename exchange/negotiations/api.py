@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -28,10 +28,13 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.negotiations import case, consents, reply_time, service
+from exchange.attachments import AttachmentOut, attachments_of, download
+from exchange.negotiations import case, consents, discussion, reply_time, service
+from exchange.negotiations.discussion import OpenPoint
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS
 from exchange.parties import names_of, parties_of
+from exchange.requests.questions import Answered
 from exchange.terms import Terms, diff
 from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut, Waiting
 
@@ -46,6 +49,7 @@ permit(
     "negotiation.versions",
     "negotiation.changes",
     "negotiation.events",
+    "negotiation.attachment",
     "negotiation.grounds",
     roles=READERS,
     scope=Scope.CLERK,
@@ -77,7 +81,8 @@ class Refusal(Wire):
 
 class NegotiationOut(Wire):
     """A negotiation: who, what is on the table, what runs, and what the reader may do now. `draft` and
-    `narrower` are versions of the terms; a draft is shown to its own side alone."""
+    `narrower` are versions of the terms; a draft is shown to its own side alone. `questions` are the provider's
+    as they were answered at filing; `open_points` what a consent in principle left to be settled."""
 
     id: UUID
     request_id: UUID
@@ -103,10 +108,39 @@ class NegotiationOut(Wire):
     disputed: bool
     directions: str | None
     deadlines: list[DeadlineOut]
+    need_by: date | None
+    questions: list[Answered]
+    open_points: list[OpenPoint] | None
+    policy_ids: list[UUID]
+    comments: list[CommentOut]
+    attachments: list[AttachmentOut]
     agreement_id: UUID | None
     created_at: datetime
     updated_at: datetime
     allowed: list[str]
+
+
+class CommentOut(Wire):
+    """What was said of one term (`field`, a path as in `changes`; "" is the whole)."""
+
+    id: UUID
+    field: str
+    party: str
+    author_name: str
+    body: str
+    created_at: datetime
+
+
+class NewComment(Wire):
+    field: str = Field(default="", max_length=500)
+    body: LongText
+
+
+class InPrinciple(Wire):
+    """A consent in principle with the points that it leaves open."""
+
+    points: Annotated[tuple[OpenPoint, ...], Field(min_length=1, max_length=50)]
+    reason: LongText | None = None
 
 
 class GroundOut(Wire):
@@ -344,6 +378,55 @@ def agree(
     return represent(asked)
 
 
+@router.post("/{id}/agree_in_principle", operation_id="negotiation.agree_in_principle")
+def agree_in_principle(
+    asked: Annotated[Asked[Negotiation], _asked("agree_in_principle")],
+    body: InPrinciple,
+    version: ExpectedVersion,
+) -> NegotiationOut:
+    """原则同意: yes but for the points named. The reply clock runs on."""
+    discussion.agree_in_principle(
+        asked.session, asked.case, points=body.points, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/comment", operation_id="negotiation.comment")
+def comment(
+    asked: Annotated[Asked[Negotiation], _asked("comment")], body: NewComment, version: ExpectedVersion
+) -> NegotiationOut:
+    """意见: say something of one term, to the other side."""
+    discussion.comment(
+        asked.session, asked.case, field=body.field, body=body.body, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/{id}/attach", operation_id="negotiation.attach")
+def attach(
+    asked: Annotated[Asked[Negotiation], _asked("attach")],
+    version: ExpectedVersion,
+    file: Annotated[UploadFile, File()],
+    field: Annotated[str, Form(max_length=500)] = "",
+) -> NegotiationOut:
+    """附件: put a file beside a term, or the whole; the ledger has its SHA-256."""
+    discussion.attach(
+        asked.session, asked.case, field=field, name=file.filename or "", content=file.file.read(),
+        by=asked.by, version=version,
+    )  # fmt: skip
+    return represent(asked)
+
+
+@router.get(
+    "/{id}/attachments/{attachment_id}", operation_id="negotiation.attachment", response_class=Response
+)
+def read_attachment(
+    asked: Annotated[Asked[Negotiation], _asked("attachment")], attachment_id: UUID
+) -> Response:
+    """The content of an attachment, as a download."""
+    return download(asked.session, NEGOTIATION.kind, asked.case.id, attachment_id)
+
+
 @router.post("/{id}/refuse", operation_id="negotiation.refuse")
 def refuse(
     asked: Annotated[Asked[Negotiation], _asked("refuse")], body: Refuse, version: ExpectedVersion
@@ -409,6 +492,12 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
         disputed=row.disputed,
         directions=row.directions,
         deadlines=deadlines_out(asked.session, NEGOTIATION.kind, row.id),
+        need_by=row.need_by,
+        questions=[Answered.model_validate(one) for one in row.questions],
+        open_points=[OpenPoint.model_validate(one) for one in row.open_points] if row.open_points else None,
+        policy_ids=row.policy_ids,
+        comments=[CommentOut.model_validate(one) for one in discussion.comments_of(asked.session, row.id)],
+        attachments=attachments_of(asked.session, NEGOTIATION.kind, row.id),
         agreement_id=agreement.id if agreement else None,
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -52,6 +52,7 @@ def list_negotiations(
     by: Actor,
     waiting: bool = False,
     state: str | None = None,
+    states: Collection[str] = (),
     request_id: UUID | None = None,
     before: UUID | None = None,
     limit: int = 50,
@@ -63,6 +64,8 @@ def list_negotiations(
         query = query.where(_awaits(by.agency_id))
     if state is not None:
         query = query.where(Negotiation.state == state)
+    if states:
+        query = query.where(Negotiation.state.in_(states))
     if request_id is not None:
         query = query.where(Negotiation.request_id == request_id)
     if before is not None:
@@ -105,6 +108,7 @@ def moment_of(session: Session, negotiation: Negotiation, state: str, acts: Coll
         stalemate_rounds=options.stalemate_rounds if options else 1,
         termination_reason=negotiation.termination_reason,
         disputed=negotiation.disputed,
+        in_principle=negotiation.open_points is not None,
         amends=negotiation.amends_id is not None,
     )
 

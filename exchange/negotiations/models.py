@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.clock import now
@@ -40,6 +40,10 @@ class Negotiation(Base, Stateful, Bilateral):
     refusal_ground: Mapped[str | None]
     disputed: Mapped[bool] = mapped_column(default=False)
     directions: Mapped[str | None]  # of the ruling that remanded it
+    need_by: Mapped[date | None]
+    questions: Mapped[list[Any]] = mapped_column(JSONB)  # Answered: as they were put and answered at filing
+    open_points: Mapped[list[Any] | None] = mapped_column(JSONB)  # OpenPoint, of a consent in principle
+    policy_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # of the provider, that agreed
 
     __table_args__ = (
         CheckConstraint("sharing IN ('unconditional', 'conditional')", name="sharing"),
@@ -73,6 +77,21 @@ class TermsVersion(Base, Identified):
     def typed(self) -> Terms:
         """The terms as the object they are."""
         return Terms.model_validate(self.terms)
+
+
+class Comment(Base, Identified):
+    """What one side says of one term to the other. Rows are never changed."""
+
+    __tablename__ = "negotiation_comment"
+
+    negotiation_id: Mapped[UUID] = mapped_column(ForeignKey("negotiation.id"), index=True)
+    field: Mapped[str]  # path of the term, as in the comparison of versions; "" is the whole
+    party: Mapped[str]
+    author_id: Mapped[UUID]
+    author_name: Mapped[str]
+    body: Mapped[str]
+
+    __table_args__ = (CheckConstraint("party IN ('requester', 'provider')", name="party"),)
 
 
 class Consent(Base, Identified):

@@ -32,9 +32,14 @@ def ask_material(session: Session, negotiation: Negotiation, *, notice: str, by:
 def supply_material(
     session: Session, negotiation: Negotiation, *, material: str, by: Actor, version: int
 ) -> None:
-    """Answer the notice; the reply clock runs on with the working days it had left."""
+    """Answer the notice; the reply clock runs on with the working days it had left, or starts anew where the
+    provider's rule profile says so."""
     step(session, negotiation, "supply_material", by=by, version=version, reason=material)
     negotiation.waiting_for_material = False
+    profile = profile_for(session, jurisdiction_of(session, negotiation.provider_id))
+    if profile.options.material_clock == "restart":
+        await_reply(session, negotiation)
+        return
     calendar = calendar_for(session, negotiation.provider_id)
     deadlines.resume(session, KIND, negotiation.id, reply_duty(negotiation), calendar)
 

@@ -6,13 +6,15 @@ Owns the case and its clocks. Terms and consents are written by `consents`, agre
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.kernel import deadlines, history
+from app.kernel import deadlines, history, ledger
 from app.kernel.actor import Actor, system_actor
 from app.kernel.errors import Fault, Invalid
 from app.kernel.text import Text
@@ -33,6 +35,8 @@ from exchange.parties import (
     SYSTEM_PARTIES,
     deciding_authority,
 )
+from exchange.policies.service import covering
+from exchange.requests.questions import Answered
 from exchange.terms import Terms, terms_hash
 
 KIND = NEGOTIATION.kind
@@ -51,13 +55,19 @@ def open_negotiation(
     author_id: UUID,
     by: Actor,
     amends_id: UUID | None = None,
+    need_by: date | None = None,
+    questions: Sequence[Answered] = (),
 ) -> Negotiation:
     """Bring a filed request before one provider; `by` is the requester's approver, whose filing is its
     consent. What is shared unconditionally is agreed by policy at once. Errors: Invalid, SameHand."""
     found = holdings.require_sound(session, terms, requester_id=requester_id, provider_id=provider_id)
     negotiation = _case(session, request_id, requester_id, provider_id, holdings.sharing_class(terms, found))
-    negotiation.amends_id = amends_id
-    data = {"terms_hash": terms_hash(terms), "request": str(request_id)}
+    negotiation.amends_id, negotiation.need_by = amends_id, need_by
+    negotiation.questions = [question.model_dump(mode="json") for question in questions]
+    data = {
+        "terms_hash": terms_hash(terms), "request": str(request_id), "need_by": need_by and need_by.isoformat(),
+        "answers_hash": ledger.content_hash({"answers": negotiation.questions}).hex(),
+    }  # fmt: skip
     history.create(
         session, negotiation, NEGOTIATION, "file", by=by, parties=frozenset({"requester"}), data=data
     )
@@ -65,8 +75,56 @@ def open_negotiation(
     consents.consent(session, version, "requester", by=by)
     negotiation.current_terms_id = version.id
     await_reply(session, negotiation)
-    if holdings.agrees_by_policy(terms, found):
+    policies = _agreeing_policies(session, negotiation, terms, found)
+    if policies is not None:
+        negotiation.policy_ids = policies
         agree_by_rule(session, negotiation, "policy")
+    return negotiation
+
+
+def _agreeing_policies(
+    session: Session, negotiation: Negotiation, terms: Terms, found: Mapping[UUID, holdings.Holding]
+) -> list[UUID] | None:
+    """The policies by which all is agreed that publication as unconditional does not agree already; None
+    where a person has to."""
+    agreeing: list[UUID] = []
+    for part in terms.resources:
+        if holdings.agrees_by_publication(part, found[part.resource_id]):
+            continue
+        policy_id = covering(
+            session, requester_id=negotiation.requester_id, provider_id=negotiation.provider_id, terms=terms, part=part
+        )  # fmt: skip
+        if policy_id is None:
+            return None
+        agreeing.append(policy_id)
+    return agreeing
+
+
+def offer_amendment(
+    session: Session, *, request_id: UUID, agreement: Agreement, terms: Terms, author_id: UUID, by: Actor
+) -> Negotiation:
+    """The provider's approver offers to change an agreement; the requester accepts, counters, or lets it lapse,
+    and then all stays as it was agreed. Errors: Invalid, SameHand."""
+    found = holdings.require_sound(
+        session, terms, requester_id=agreement.requester_id, provider_id=agreement.provider_id
+    )
+    sharing = holdings.sharing_class(terms, found)
+    negotiation = _case(session, request_id, agreement.requester_id, agreement.provider_id, sharing)
+    negotiation.amends_id = agreement.id
+    data = {"terms_hash": terms_hash(terms), "request": str(request_id), "amends": str(agreement.id)}
+    history.create(
+        session,
+        negotiation,
+        NEGOTIATION,
+        "offer_amendment",
+        by=by,
+        parties=frozenset({"provider"}),
+        data=data,
+    )
+    version = consents.write_version(session, negotiation, terms, party="provider", author_id=author_id)
+    consents.consent(session, version, "provider", by=by)
+    negotiation.current_terms_id = version.id
+    await_turn(session, negotiation, RESPOND, negotiation.requester_id)
     return negotiation
 
 
@@ -82,7 +140,8 @@ def reopen_negotiation(session: Session, former: Negotiation, *, directions: str
     version, given = session.execute(stood_by.order_by(TermsVersion.number.desc()).limit(1)).one()
     negotiation = _case(session, former.request_id, former.requester_id, former.provider_id, former.sharing)
     negotiation.follows_id, negotiation.directions = former.id, directions
-    negotiation.amends_id = former.amends_id
+    negotiation.amends_id, negotiation.need_by = former.amends_id, former.need_by
+    negotiation.questions = former.questions
     data = {"terms_hash": version.terms_hash, "follows": str(former.id)}
     history.create(
         session, negotiation, NEGOTIATION, "remand", by=RULING, parties=frozenset({"ruling"}), data=data
@@ -103,6 +162,7 @@ def _case(
         request_id=request_id, requester_id=requester_id, provider_id=provider_id,
         authority_id=deciding_authority(session, requester_id, provider_id), sharing=sharing,
         rounds=0, waiting_for_material=False, extended=False, overdue=False, reminded=False, disputed=False,
+        questions=[], policy_ids=[],
     )  # fmt: skip
 
 
@@ -158,6 +218,7 @@ def _table_draft(
     side: Literal["requester", "provider"] = "provider" if act == "offer" else "requester"
     consents.consent(session, draft, side, by=by, to_hash=to_hash)
     negotiation.current_terms_id, negotiation.draft_terms_id = draft.id, None
+    negotiation.open_points = None
     negotiation.extension_asked, negotiation.waiting_for_material = None, False
 
 
@@ -189,7 +250,7 @@ def agree_by_rule(session: Session, negotiation: Negotiation, kind: Literal["pol
     provider kept silent about such (809-21)."""
     terms = current_terms(session, negotiation)
     act, by, party = ("agree", POLICY, "policy") if kind == "policy" else ("deem_consent", CLOCK, "clock")
-    data = {"terms_hash": terms.terms_hash}
+    data = {"terms_hash": terms.terms_hash, "policies": [str(policy) for policy in negotiation.policy_ids]}
     step(session, negotiation, act, by=by, parties=frozenset({party}), data=data)
     consents.consent_by_rule(session, terms, kind)
     return _finalize(session, negotiation, terms, "policy")

@@ -26,6 +26,7 @@ _REQUESTER_CLERK: By = ("requester", Role.CLERK)
 _REQUESTER_APPROVER: By = ("requester", Role.APPROVER)
 _PROVIDER_CLERK: By = ("provider", Role.CLERK)
 _PROVIDER_APPROVER: By = ("provider", Role.APPROVER)
+_SIDES = (_REQUESTER_CLERK, _REQUESTER_APPROVER, _PROVIDER_CLERK, _PROVIDER_APPROVER)
 _AUTHORITY: By = ("authority", Role.MEDIATOR)
 _CLOCK: By = ("clock", None)
 _POLICY: By = ("policy", None)
@@ -45,6 +46,7 @@ STATES = {
 ACTS = {
     "file": Text("提出共享申请", "file the request"),
     "remand": Text("按裁决重新协商", "negotiate again as the ruling directs"),
+    "offer_amendment": Text("提供方提出变更要约", "offer to amend the agreement"),
     "ask_material": Text("发出补正通知", "give notice of missing material"),
     "supply_material": Text("提交补正材料", "supply the missing material"),
     "ask_extension": Text("申请延长答复期限", "ask to extend the time for reply"),
@@ -57,6 +59,9 @@ ACTS = {
     "accept": Text("接受要约", "accept the offer"),
     "agree": Text("同意共享", "agree"),
     "deem_consent": Text("逾期未答复视为同意", "consent deemed by silence"),
+    "agree_in_principle": Text("原则同意，列明待商事项", "agree in principle, with open points"),
+    "comment": Text("就条款发表意见", "comment on a term"),
+    "attach": Text("提交附件", "attach a file"),
     "refuse": Text("不予同意", "refuse"),
     "withdraw": Text("撤回申请", "withdraw"),
     "mark_overdue": Text("标记逾期", "mark overdue"),
@@ -70,6 +75,7 @@ ACTS = {
 ROWS = (
     Transition(None, "file", (_REQUESTER_APPROVER,), REQUESTED, "REG-21, 809-20"),
     Transition(None, "remand", (_RULING,), REQUESTED, "REG-21, 809-28"),
+    Transition(None, "offer_amendment", (_PROVIDER_APPROVER,), OFFERED, "REG-21, 809-27", RESPOND),
     Transition(REQUESTED, "ask_material", (_PROVIDER_CLERK,), REQUESTED, "809-21"),
     Transition(REQUESTED, "supply_material", (_REQUESTER_CLERK,), REQUESTED, "809-21"),
     Transition(REQUESTED, "ask_extension", (_PROVIDER_APPROVER,), REQUESTED, "809-21"),
@@ -79,6 +85,7 @@ ROWS = (
     Transition(REQUESTED, "draft_terms", (_PROVIDER_CLERK,), REQUESTED, "REG-21"),
     Transition(REQUESTED, "offer", (_PROVIDER_APPROVER,), OFFERED, "REG-21", RESPOND),
     Transition(REQUESTED, "agree", (_PROVIDER_APPROVER, _POLICY), AGREED, "809-20"),
+    Transition(REQUESTED, "agree_in_principle", (_PROVIDER_APPROVER,), REQUESTED, "REG-21, 809-21"),
     Transition(REQUESTED, "deem_consent", (_CLOCK,), AGREED, "809-21"),
     Transition(REQUESTED, "refuse", (_PROVIDER_APPROVER,), TERMINATED, "809-21"),
     Transition(REQUESTED, "mark_overdue", (_CLOCK,), REQUESTED, "REG-21"),
@@ -91,6 +98,7 @@ ROWS = (
     Transition(ACCEPTED, "mark_overdue", (_CLOCK,), ACCEPTED, "REG-21"),
     Transition(AGREED, "verify", (_SYSTEM,), VERIFIED, "DSP-7"),
     Transition(VERIFIED, "finalize", (_SYSTEM,), FINALIZED, "809-22", "agreement.supply"),
+    *(Transition(state, act, _SIDES, state, "REG-21") for state in OPEN for act in ("comment", "attach")),
     *(Transition(state, "withdraw", (_REQUESTER_CLERK,), TERMINATED, "REG-21") for state in OPEN),
     *(
         Transition(state, "open_dispute", (_REQUESTER_APPROVER,), TERMINATED, "REG-21, 809-28")
@@ -157,6 +165,7 @@ class Moment:
     stalemate_rounds: int = 3
     termination_reason: str | None = None
     disputed: bool = False
+    in_principle: bool = False
     amends: bool = False  # an agreement that stands, with this provider
 
 
@@ -192,6 +201,11 @@ _HINDRANCES: tuple[tuple[str, Callable[[Moment], bool], Text], ...] = (
     ("transfer", lambda m: m.amends, Text("协议由原提供方变更。", "The agreement's own provider amends it.")),
     ("extend", lambda m: not m.extension_asked, _NOT_EXTENDING),
     ("refuse_extension", lambda m: not m.extension_asked, _NOT_EXTENDING),
+    (
+        "agree_in_principle",
+        lambda m: m.in_principle,
+        Text("已经原则同意。", "It is agreed in principle already."),
+    ),
     ("offer", lambda m: not m.drafted, _NO_DRAFT),
     ("counter_offer", lambda m: not m.drafted, _NO_DRAFT),
     (

@@ -17,6 +17,7 @@ from exchange.agreements.states import AGREEMENT
 from exchange.corrections.states import CORRECTION
 from exchange.disputes.states import DISPUTE
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS, Moment, hindrance
+from exchange.policies.states import POLICY
 from exchange.requests.states import REQUEST
 
 NEGOTIATION_TABLE = """
@@ -38,6 +39,14 @@ REQUESTED  withdraw          R.c      TERMINATED
 REQUESTED  open_dispute      R.a      TERMINATED
 OFFERED    draft_terms       R.c      OFFERED
 OFFERED    counter_offer     R.a      REQUESTED
+OFFERED    comment           R.c,R.a,P.c,P.a  OFFERED
+OFFERED    attach            R.c,R.a,P.c,P.a  OFFERED
+ACCEPTED   comment           R.c,R.a,P.c,P.a  ACCEPTED
+ACCEPTED   attach            R.c,R.a,P.c,P.a  ACCEPTED
+REQUESTED  comment           R.c,R.a,P.c,P.a  REQUESTED
+REQUESTED  attach            R.c,R.a,P.c,P.a  REQUESTED
+REQUESTED  agree_in_principle  P.a    REQUESTED
+new        offer_amendment   P.a      OFFERED
 OFFERED    accept            R.a      ACCEPTED
 OFFERED    remind            CLOCK    OFFERED
 OFFERED    lapse             CLOCK    TERMINATED
@@ -119,6 +128,13 @@ DRAFT      file              R.a      FILED
 DRAFT      discard           R.c      DISCARDED
 """
 
+POLICY_TABLE = """
+new        draft             P.c      DRAFT
+DRAFT      adopt             P.a      IN_FORCE
+DRAFT      discard           P.c      ENDED
+IN_FORCE   revoke            P.a      ENDED
+"""
+
 PARTIES = {
     "R": "requester", "P": "provider", "A": "authority", "CLOCK": "clock", "POLICY": "policy",
     "RULING": "ruling", "SYSTEM": "system",
@@ -130,6 +146,7 @@ MACHINES = [
     (AGREEMENT, AGREEMENT_TABLE),
     (CORRECTION, CORRECTION_TABLE),
     (REQUEST, REQUEST_TABLE),
+    (POLICY, POLICY_TABLE),
 ]
 Who = tuple[str, Role | None]
 

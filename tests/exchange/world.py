@@ -158,6 +158,38 @@ class World:
         done: Json = self.act(case, "counter_offer", requester, Role.APPROVER, to(case["draft"]))
         return done
 
+    def attached(self, negotiation: Json, *, name: str = "函.pdf", content: bytes = b"%PDF-1.7 ...") -> Json:
+        """The negotiation after the requester's clerk attached a file."""
+        self._hand_over()
+        headers = {**self.headers("health", Role.CLERK), "if-match": f'"{negotiation["version"]}"'}
+        files = {"file": (name, content)}
+        answer = self.client.post(
+            f"/api/v1/negotiations/{negotiation['id']}/attach", headers=headers, files=files
+        )
+        assert answer.status_code == 200, answer.text
+        self.session.expire_all()
+        done: Json = answer.json()
+        return done
+
+    def rule(self, *agencies: str, **changes: Any) -> Json:
+        """A policy's rule that covers what `terms` ask for."""
+        return {
+            "title": "卫生健康单位办理生育登记", "requesters": [str(self.town.id(agency)) for agency in agencies],
+            "items": [{"code": "name"}, {"code": "registered_on"}], "business_matters": ["生育服务登记"],
+            "methods": ["api", "verification"], "longest_days": 366, "longest_retention_days": 30,
+            "quota": {"calls_per_day": 1000, "rows_per_day": 10000, "rows_per_call": 100}, **changes,
+        }  # fmt: skip
+
+    def policy(self, resource: UUID, rule: Json, *, adopted: bool = True) -> Json:
+        """A policy of the provider's, drafted by its clerk and adopted by its approver."""
+        body = {"resource_id": str(resource), "rule": rule}
+        policy: Json = self.call("POST", "/policies", "civil", Role.CLERK, body=body, expect=201)
+        if adopted:
+            policy = self.call(
+                "POST", f"/policies/{policy['id']}/adopt", "civil", Role.APPROVER, version=1, body={}
+            )
+        return policy
+
     def refused(self, resource: UUID | None = None) -> Json:
         """A negotiation that the provider refused, as the requester reads it."""
         negotiation = self.filed(resource or self.publish())
@@ -224,7 +256,7 @@ def terms(
         ],
         "method": "api", "valid_from": "2026-09-18", "valid_until": "2027-09-17",
         "quota": {"calls_per_day": 1000, "rows_per_day": 10000, "rows_per_call": 100},
-        "retention_days": 30, **changes,
+        "retention_days": 30, "security_measures": "政务外网传输、加密存储", **changes,
     }  # fmt: skip
 
 

@@ -1,0 +1,140 @@
+"""The event feed (事件流): what happened to the cases an actor may know of, in commit order, none skipped.
+
+Owns who may read which event. The order and the guarantee are `app.kernel.history.events_after`'s.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from app.kernel import history
+from app.kernel.actor import Actor
+from app.kernel.history import Event
+from app.kernel.machine import Machine
+from catalog.collection import service as plans
+from catalog.collection.models import Finding, Plan
+from catalog.collection.states import FINDING, PLAN
+from catalog.resources import service as resources
+from catalog.resources.models import Resource
+from catalog.resources.states import RESOURCE
+from exchange.agreements.models import Agreement
+from exchange.agreements.states import AGREEMENT
+from exchange.corrections.models import Correction
+from exchange.corrections.states import CORRECTION
+from exchange.disputes.models import Dispute
+from exchange.disputes.states import DISPUTE
+from exchange.negotiations.models import Negotiation
+from exchange.negotiations.states import NEGOTIATION
+from exchange.parties import visible_to
+from exchange.policies import service as policies
+from exchange.policies.models import SharingPolicy
+from exchange.policies.states import POLICY
+from exchange.requests import service as requests
+from exchange.requests.models import ShareRequest
+from exchange.requests.states import REQUEST
+
+Cursor = tuple[int, int]  # transaction, position
+START: Cursor = (0, 0)
+SCANNED_AT_ONCE = 1000
+SCANS = 5  # of one reading, so that what an actor may not know costs nobody minutes
+
+# Drafts are their own side's until they are put forward.
+_OWN_SIDE = {("negotiation", "draft_terms"), ("dispute", "draft_ruling")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of case whose events are told: where it is read, and the cases an actor gets events of."""
+
+    machine: Machine
+    path: str
+    known: Callable[[Actor], Any]  # the ids, as a query
+
+    def ids(self, session: Session, ids: Collection[UUID], by: Actor) -> set[UUID]:
+        query = self.known(by)
+        (column,) = query.selected_columns
+        return set(session.scalars(query.where(column.in_(ids))))
+
+
+def _of_parties(model: type[Any]) -> Callable[[Actor], Any]:
+    return lambda by: select(model.id).where(visible_to(by, model))
+
+
+def _administered(by: Actor) -> ColumnElement[bool]:
+    """Resources whose history is the actor's: its agency's own, and those it reviews."""
+    own = Resource.agency_id == by.agency_id
+    return (
+        or_(own, Resource.jurisdiction_id.in_(resources.reviewed_jurisdictions(by)))
+        if resources.reviews(by)
+        else own
+    )
+
+
+KINDS: dict[str, _Kind] = {
+    kind.machine.kind: kind
+    for kind in (
+        _Kind(REQUEST, "requests", lambda by: select(ShareRequest.id).where(requests.visible_to(by))),
+        _Kind(NEGOTIATION, "negotiations", _of_parties(Negotiation)),
+        _Kind(AGREEMENT, "agreements", _of_parties(Agreement)),
+        _Kind(DISPUTE, "disputes", _of_parties(Dispute)),
+        _Kind(CORRECTION, "corrections", _of_parties(Correction)),
+        _Kind(POLICY, "policies", lambda by: select(SharingPolicy.id).where(policies.visible_to(by))),
+        _Kind(RESOURCE, "resources", lambda by: select(Resource.id).where(_administered(by))),
+        _Kind(PLAN, "plans", lambda by: select(Plan.id).where(plans.visible_to(by))),
+        _Kind(
+            FINDING, "findings",
+            lambda by: select(Finding.id).join(Plan, Plan.id == Finding.plan_id).where(plans.visible_to(by)),
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Some events and the place up to which the feed was read; `more` where it goes on right away."""
+
+    events: list[Event]
+    cursor: Cursor
+    more: bool
+
+
+def read_feed(
+    session: Session, after: Cursor, *, by: Actor, kinds: Collection[str] = (), limit: int
+) -> Reading:
+    """Up to `limit` events after `after` that the actor may know of, of these kinds of case (none named:
+    all). A transaction that commits late is still ahead of every cursor handed out before it."""
+    found: list[Event] = []
+    cursor = after
+    for _ in range(SCANS):
+        batch = history.events_after(session, cursor, limit=SCANNED_AT_ONCE)
+        told = _told(session, batch, by, kinds or KINDS)
+        for event in batch:
+            if event.id in told:
+                if len(found) == limit:
+                    return Reading(found, cursor, more=True)
+                found.append(event)
+            cursor = (int(event.transaction), event.position)
+        if len(batch) < SCANNED_AT_ONCE:
+            return Reading(found, cursor, more=False)
+    return Reading(found, cursor, more=True)
+
+
+def _told(session: Session, events: Iterable[Event], by: Actor, kinds: Collection[str]) -> set[UUID]:
+    subjects: dict[str, set[UUID]] = defaultdict(set)
+    for event in events:
+        if event.kind in kinds and event.kind in KINDS:
+            subjects[event.kind].add(event.subject_id)
+    known = {kind: KINDS[kind].ids(session, ids, by) for kind, ids in subjects.items()}
+    return {
+        event.id
+        for event in events
+        if event.subject_id in known.get(event.kind, ())
+        and ((event.kind, event.act) not in _OWN_SIDE or event.agency_id == by.agency_id)
+    }
