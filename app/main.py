@@ -42,6 +42,7 @@ from exchange.policies.api import router as policies_router
 from exchange.requests.api import narrower as narrower_router
 from exchange.requests.api import router as requests_router
 from exchange.requests.question_sets import router as question_sets_router
+from exchange.telling.api import router as telling_router
 
 VERSION = "0.1.0"
 
@@ -88,6 +89,7 @@ ROUTERS = (
     disputes_router,
     corrections_router,
     delivery_router,
+    telling_router,
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.kernel.keys import ServiceKeys, load_keys
+from app.kernel.mail import Mailer, mailer
 from app.kernel.outbound import Network, Outbound, networks
 
 DEFAULT_DATA = "var"
@@ -22,6 +23,7 @@ class Settings:
     name of the ledger. `gateway_url` is where requesters find the central gateway. `private_sources` lets
     providers register data in private networks and on this machine, where a government extranet has it.
     `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
+    `mailer` sends the daily mails; None sends none.
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
     `national_algorithms` seals secrets with SM4-GCM.
     """
@@ -32,6 +34,7 @@ class Settings:
     gateway_url: str | None = None
     private_sources: bool = True
     private_networks: tuple[Network, ...] = ()
+    mailer: Mailer | None = None
     timestamp_url: str | None = None
     national_algorithms: bool = False
 
@@ -69,6 +72,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
     return Settings(
         data=data, database_url=url, public_url=environ.get("ZHENGTONG_PUBLIC_URL", "http://127.0.0.1:8000"),
         gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None, private_networks=private_networks(environ),
+        mailer=mailer(environ.get("ZHENGTONG_SMTP_URL", "")),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
     )  # fmt: skip

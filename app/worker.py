@@ -35,6 +35,7 @@ from exchange.agreements import service as agreements
 from exchange.corrections import service as corrections
 from exchange.disputes import service as disputes
 from exchange.negotiations import clocks as negotiations
+from exchange.telling import digests, webhooks
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ SEQUENCE_EVERY_S = 0.5
 INDEX_EVERY_S = 0.3
 SWEEP_EVERY_S = 5.0
 RESCUE_EVERY_S = 10.0
+TELL_EVERY_S = 1.0
+MAIL_EVERY_S = 60.0
 STAMP_EVERY = timedelta(hours=1)
 STAMP_TRY_EVERY_S = 60.0
 TIDY_EVERY_S = 60.0
@@ -62,13 +65,14 @@ def consequences() -> dict[str, Consequence]:
     }
 
 
-def tasks() -> dict[str, Work]:
+def tasks(settings: Settings) -> dict[str, Work]:
     """Every job the product knows, by name."""
 
     def wake(session: Session, _args: Mapping[str, Any]) -> None:
         deadlines.sweep(session, consequences())
 
-    return {deadlines.WAKE: wake, **collection.TASKS, **agreements.TASKS}
+    mails = {digests.SEND: digests.sending(settings.mailer, settings.public_url)} if settings.mailer else {}
+    return {deadlines.WAKE: wake, **collection.TASKS, **agreements.TASKS, **mails}
 
 
 class Loops:
@@ -128,11 +132,21 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
             tidy(session)
         return 0
 
+    def tell() -> int:
+        return webhooks.tell_due(database, settings.outbound, keys.seal)
+
+    def mail() -> int:
+        with database.transaction() as session:
+            return digests.enqueue_due(session)
+
     loops = Loops()
     loops.every(SEQUENCE_EVERY_S, sequence)
     loops.every(SWEEP_EVERY_S, sweep)
     loops.every(INDEX_EVERY_S, follow)
     loops.every(TIDY_EVERY_S, tidied)
+    loops.every(TELL_EVERY_S, tell)
+    if settings.mailer:
+        loops.every(MAIL_EVERY_S, mail)
     if url := settings.timestamp_url:
 
         def stamp() -> int:
@@ -143,7 +157,7 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
 
 
 async def _work(settings: Settings, database: Database) -> None:
-    queue = jobs.make_queue(database, tasks(), settings.outbound)
+    queue = jobs.make_queue(database, tasks(settings), settings.outbound)
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)

@@ -83,6 +83,7 @@ class Estate:
         self._corrections()
         self._disputes()
         self._delivery()
+        self._telling()
         self._ledger(signer)
         world.session.commit()
 
@@ -521,6 +522,15 @@ class Estate:
         self._add("gateway.receipts", "-", Call(body=batch))
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
         self._add("receipt.read", "in force", Call((receipt.call.id,)))
+
+    def _telling(self) -> None:
+        self._add("inbox.read event.feed digest.read digest.end webhook.list", "-", Call())
+        self._add("digest.subscribe", "-", Call(body={"address": "clerk@example.gov.cn"}))
+        where = {"url": "https://hooks.example.gov.cn/zhengtong"}
+        self._add("webhook.register", "-", Call(body=where))
+        told = self.world.call("POST", "/webhooks", "civil", APPROVER, body=where, expect=201)
+        acts = "webhook.read webhook.issue_secret webhook.pause webhook.resume webhook.remove"
+        self._add(acts, "provider", on(told))
 
     def _ledger(self, signer: Signer) -> None:
         session = self.world.session

@@ -18,6 +18,7 @@ from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.history import Event
 from app.kernel.machine import Machine
+from app.kernel.text import Text
 from catalog.collection import service as plans
 from catalog.collection.models import Finding, Plan
 from catalog.collection.states import FINDING, PLAN
@@ -137,4 +138,20 @@ def _told(session: Session, events: Iterable[Event], by: Actor, kinds: Collectio
         for event in events
         if event.subject_id in known.get(event.kind, ())
         and ((event.kind, event.act) not in _OWN_SIDE or event.agency_id == by.agency_id)
+    }
+
+
+def as_told(event: Event) -> dict[str, Any]:
+    """The event as the feed and webhooks carry it."""
+    kind = KINDS[event.kind]
+    name = kind.machine.acts.get(event.act) or Text(event.act, event.act)
+    plain = (
+        "id", "at", "kind", "subject_id", "act", "state_from", "state_to", "version", "party", "actor_name",
+        "agency_id", "reason", "legal_basis", "data",
+    )  # fmt: skip
+    told = {member: getattr(event, member) for member in plain}
+    return {
+        **told,
+        "act_name": {"zh": name.zh, "en": name.en},
+        "href": f"/api/v1/{kind.path}/{event.subject_id}",
     }
