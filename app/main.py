@@ -37,6 +37,7 @@ from exchange.agreements.api import router as agreements_router
 from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
 from exchange.disputes.api import router as disputes_router
+from exchange.disputes.precedents import router as rulings_router
 from exchange.negotiations.api import router as negotiations_router
 from exchange.policies.api import router as policies_router
 from exchange.requests.api import narrower as narrower_router
@@ -87,6 +88,7 @@ ROUTERS = (
     policies_router,
     agreements_router,
     disputes_router,
+    rulings_router,
     corrections_router,
     delivery_router,
     telling_router,

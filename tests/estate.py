@@ -482,19 +482,32 @@ class Estate:
         self._add("dispute.rule", "ruling drafted", on(drafted, self._latest(drafted)))
         ruled = self._ruled(ruling)
         self._add("dispute.ask_review", "ruled", on(ruled, WHY))
+        self._add("ruling.list", "-", Call())
+        self._add("dispute.attach", "hearing", on(hearing, file=b"%PDF-1.7", form={}))
+        attached = world.attached(world.disputed(), kind="disputes")
+        self._add("dispute.attachment", "attached", Call((attached["id"], attached["attachments"][0]["id"])))
+        granting = {**ruling, "outcome": "grant"}
+        granted = self._ruled(granting, of_its_own=True)
+        self._add("dispute.report_noncompliance", "granted", on(granted, WHY))
+        reported = self._ruled(granting, of_its_own=True)
+        reported = world.act(reported, "report_noncompliance", "health", APPROVER, WHY)
+        self._add("dispute.order_compliance", "reported", on(reported, WHY))
         review = world.act(self._ruled(ruling), "ask_review", "health", APPROVER, WHY)
         decision = {"document": "政复〔2026〕1号"}
         self._add("dispute.confirm", "in review", on(review, {**decision, **WHY}))
         self._add("dispute.change", "in review", on(review, {**decision, **ruling}))
 
-    def _ruling_drafted(self, ruling: Json) -> Json:
-        """The draft is the second mediator's, so that the first may sign it."""
+    def _ruling_drafted(self, ruling: Json, *, of_its_own: bool = False) -> Json:
+        """The draft is the second mediator's, so that the first may sign it. `of_its_own`: the ruling's terms
+        are about what this very dispute is about."""
         case = self.world.disputed()
+        if of_its_own:
+            ruling = {**ruling, "terms": terms(self._resource_of(case), items=("name",))}
         drafted: Json = self.world.act(case, "draft_ruling", "city_authority", MEDIATOR, ruling, number=2)
         return drafted
 
-    def _ruled(self, ruling: Json) -> Json:
-        drafted = self._ruling_drafted(ruling)
+    def _ruled(self, ruling: Json, *, of_its_own: bool = False) -> Json:
+        drafted = self._ruling_drafted(ruling, of_its_own=of_its_own)
         done: Json = self.world.act(drafted, "rule", "city_authority", MEDIATOR, self._latest(drafted))
         return done
 

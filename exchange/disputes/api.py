@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, File, Query, Response, UploadFile
 from sqlalchemy.orm import Session
 
 from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
@@ -27,11 +27,12 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.disputes import service
+from exchange.attachments import AttachmentOut, attachments_of, download
+from exchange.disputes import compliance, service
 from exchange.disputes.models import Dispute, Ruling, Statement
 from exchange.disputes.states import CAUSES, DISPUTE, OUTCOMES
 from exchange.negotiations.case import find_negotiation
-from exchange.negotiations.consents import consents_to
+from exchange.negotiations.consents import consents_to, versions_for
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms
@@ -44,6 +45,7 @@ permit(
     "dispute.list",
     "dispute.read",
     "dispute.events",
+    "dispute.attachment",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.CLERK,
 )
@@ -89,7 +91,8 @@ class RulingOut(Wire):
 
 
 class DisputeOut(Wire):
-    """A dispute with what was stated, proposed and ruled, and what the reader may do now."""
+    """A dispute with what was stated, proposed and ruled, and what the reader may do now. `offers` are all the
+    terms that were on the table, oldest first, with the consents to them."""
 
     id: UUID
     negotiation_id: UUID
@@ -104,7 +107,10 @@ class DisputeOut(Wire):
     reason: str
     overdue: bool
     closing_reason: str | None
+    noncompliance_at: datetime | None
     statements: list[StatementOut]
+    attachments: list[AttachmentOut]
+    offers: list[VersionOut]
     proposal: VersionOut | None
     rulings: list[RulingOut]
     agreement_id: UUID | None
@@ -355,6 +361,47 @@ def record_settlement(
     return represent(asked)
 
 
+@router.post("/disputes/{id}/attach", operation_id="dispute.attach")
+def attach(
+    asked: Annotated[Asked[Dispute], _asked("attach")],
+    version: ExpectedVersion,
+    file: Annotated[UploadFile, File()],
+) -> DisputeOut:
+    """证据材料: put a file before the authority; the ledger has its SHA-256."""
+    service.attach_evidence(
+        asked.session, asked.case, name=file.filename or "", content=file.file.read(), by=asked.by, version=version
+    )  # fmt: skip
+    return represent(asked)
+
+
+@router.get(
+    "/disputes/{id}/attachments/{attachment_id}", operation_id="dispute.attachment", response_class=Response
+)
+def read_attachment(asked: Annotated[Asked[Dispute], _asked("attachment")], attachment_id: UUID) -> Response:
+    """The content of an attachment, as a download."""
+    return download(asked.session, DISPUTE.kind, asked.case.id, attachment_id)
+
+
+@router.post("/disputes/{id}/report_noncompliance", operation_id="dispute.report_noncompliance")
+def report_noncompliance(
+    asked: Annotated[Asked[Dispute], _asked("report_noncompliance")], body: Reason, version: ExpectedVersion
+) -> DisputeOut:
+    """报告未执行: the provider does not do what the ruling says."""
+    compliance.report_noncompliance(
+        asked.session, asked.case, reason=body.reason, by=asked.by, version=version
+    )
+    return represent(asked)
+
+
+@router.post("/disputes/{id}/order_compliance", operation_id="dispute.order_compliance")
+def order_compliance(
+    asked: Annotated[Asked[Dispute], _asked("order_compliance")], body: Reason, version: ExpectedVersion
+) -> DisputeOut:
+    """责令改正: the authority orders the provider to comply."""
+    compliance.order_compliance(asked.session, asked.case, reason=body.reason, by=asked.by, version=version)
+    return represent(asked)
+
+
 @router.post("/disputes/{id}/withdraw", operation_id="dispute.withdraw")
 def withdraw(
     asked: Annotated[Asked[Dispute], _asked("withdraw")], body: OptionalReason, version: ExpectedVersion
@@ -384,7 +431,10 @@ def represent(asked: Asked[Dispute]) -> DisputeOut:
         reason=case.reason,
         overdue=case.overdue,
         closing_reason=case.closing_reason,
+        noncompliance_at=case.noncompliance_at,
         statements=[_statement(row) for row in service.statements_of(session, case)],
+        attachments=attachments_of(session, DISPUTE.kind, case.id),
+        offers=_offers(asked),
         proposal=_proposal(session, case),
         rulings=[_ruling(session, row) for row in service.rulings_of(session, case, by=asked.by)],
         agreement_id=agreement.id if agreement else None,
@@ -393,6 +443,13 @@ def represent(asked: Asked[Dispute]) -> DisputeOut:
         updated_at=case.updated_at,
         allowed=service.allowed_acts(session, case, by=asked.by),
     )
+
+
+def _offers(asked: Asked[Dispute]) -> list[VersionOut]:
+    negotiation = asked.session.get_one(Negotiation, asked.case.negotiation_id)
+    rows = versions_for(asked.session, negotiation, by=asked.by)
+    given = consents_to(asked.session, {row.id for row in rows})
+    return [VersionOut.of(row, given[row.id].values()) for row in rows]
 
 
 def _statement(row: Statement) -> StatementOut:

@@ -22,7 +22,7 @@ from app.kernel.errors import Fault, Invalid, NotFound, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
 from app.kernel.text import Text
-from exchange import holdings
+from exchange import attachments, holdings
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import EXCHANGE, change_agreement, conclude, live_agreement_of
 from exchange.agreements.states import AGREEMENT
@@ -100,7 +100,10 @@ def list_disputes(
     if waiting:
         party = (Dispute.requester_id == by.agency_id) | (Dispute.provider_id == by.agency_id)
         query = query.where(
-            and_(Dispute.authority_id == by.agency_id, Dispute.state.in_([*UNDECIDED, "REVIEW"]))
+            and_(
+                Dispute.authority_id == by.agency_id,
+                Dispute.state.in_([*UNDECIDED, "REVIEW"]) | Dispute.noncompliance_at.is_not(None),
+            )
             | and_(party, Dispute.state.in_(HEARD))
         )
     if state is not None:
@@ -116,10 +119,11 @@ def allowed_acts(session: Session, dispute: Dispute, *, by: Actor) -> list[str]:
     draft = session.get(Ruling, dispute.draft_ruling_id) if dispute.draft_ruling_id else None
     if draft is None or draft.drafted_by == by.id:
         acts.discard("rule")
+    acts.discard("report_noncompliance" if dispute.noncompliance_at else "order_compliance")
     return sorted(acts, key=list(DISPUTE.acts).index)
 
 
-def _step(
+def step(
     session: Session,
     dispute: Dispute,
     act: str,
@@ -130,6 +134,7 @@ def _step(
     reason: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Event:
+    """One act on a dispute. Errors: ConflictOfInterest, StaleVersion, WrongMoment, NotPermitted."""
     if by.agency_id in (dispute.requester_id, dispute.provider_id):
         sides = {party for party, _ in DISPUTE.by_whom(act)}
         if sides == {"authority"}:
@@ -145,21 +150,21 @@ def _step(
 
 def admit(session: Session, dispute: Dispute, *, by: Actor, version: int) -> None:
     """Hear the dispute: the clocks for statements and for the ruling start."""
-    _step(session, dispute, "admit", by=by, version=version)
+    step(session, dispute, "admit", by=by, version=version)
     for duty in (STATEMENT, RULING):
         _start(session, dispute, duty)
 
 
 def decline(session: Session, dispute: Dispute, *, reason: str, by: Actor, version: int) -> None:
     """Close the dispute as inadmissible, with reasons."""
-    _step(session, dispute, "decline", by=by, version=version, reason=reason)
+    step(session, dispute, "decline", by=by, version=version, reason=reason)
     dispute.closing_reason = reason
 
 
 def refer(session: Session, dispute: Dispute, *, reason: str, by: Actor, version: int) -> None:
     """Send the dispute to the authority that is competent now, where agencies have moved since it was
     opened. Errors: Invalid where that is the one that holds it."""
-    _step(session, dispute, "refer", by=by, version=version, reason=reason)
+    step(session, dispute, "refer", by=by, version=version, reason=reason)
     competent = deciding_authority(session, dispute.requester_id, dispute.provider_id)
     if competent == dispute.authority_id:
         message = Text("本主管部门即有管辖权", "this authority is the competent one")
@@ -169,7 +174,7 @@ def refer(session: Session, dispute: Dispute, *, reason: str, by: Actor, version
 
 def withdraw(session: Session, dispute: Dispute, *, reason: str | None, by: Actor, version: int) -> None:
     """The requester gives the dispute up."""
-    _step(session, dispute, "withdraw", by=by, version=version, reason=reason)
+    step(session, dispute, "withdraw", by=by, version=version, reason=reason)
     dispute.closing_reason = reason
     deadlines.end(session, KIND, dispute.id, outcome="cancelled")
 
@@ -179,7 +184,7 @@ def record_settlement(
 ) -> None:
     """The parties have agreed by themselves: name the agreement in force between them. Errors: Invalid."""
     data = {"agreement": str(agreement_id)}
-    _step(session, dispute, "record_settlement", by=by, version=version, data=data)
+    step(session, dispute, "record_settlement", by=by, version=version, data=data)
     agreement = session.get(Agreement, agreement_id)
     sides = (dispute.requester_id, dispute.provider_id)
     if (
@@ -197,13 +202,25 @@ def record_settlement(
 
 def make_statement(session: Session, dispute: Dispute, *, body: str, by: Actor, version: int) -> Statement:
     """A party tells the authority its view."""
-    event = _step(session, dispute, "state", by=by, version=version)
+    event = step(session, dispute, "state", by=by, version=version)
     assert event.party is not None and by.id is not None
     statement = Statement(
         id=new_id(), created_at=now(), dispute_id=dispute.id, party=event.party, author_id=by.id, body=body
     )
     session.add(statement)
     return statement
+
+
+def attach_evidence(
+    session: Session, dispute: Dispute, *, name: str, content: bytes, by: Actor, version: int
+) -> None:
+    """A party puts a file before the authority; the ledger has its hash. Errors: Invalid, TooLarge."""
+    data = {"name": name, "size": len(content), "sha256": attachments.hash_of(content)}
+    event = step(session, dispute, "attach", by=by, version=version, data=data)
+    assert event.party is not None
+    attachments.attach(
+        session, kind=KIND, subject_id=dispute.id, field="", name=name, content=content, party=event.party, by=by
+    )  # fmt: skip
 
 
 def statements_of(session: Session, dispute: Dispute) -> list[Statement]:
@@ -216,7 +233,7 @@ def propose(
     session: Session, dispute: Dispute, *, terms: Terms, reason: str | None, by: Actor, version: int
 ) -> TermsVersion:
     """The mediator puts terms to both sides. Errors: Invalid."""
-    _step(session, dispute, "propose", by=by, version=version, reason=reason)
+    step(session, dispute, "propose", by=by, version=version, reason=reason)
     proposal = _write_terms(session, dispute, terms, by, reason)
     dispute.proposal_id = proposal.id
     return proposal
@@ -227,7 +244,7 @@ def accept_proposal(
 ) -> Agreement | None:
     """One side's approver accepts; with the second the dispute is settled and the agreement, a negotiated
     one, in force. Errors: OtherTerms, WrongMoment where its side has accepted already."""
-    event = _step(session, dispute, "accept", by=by, version=version, data={"terms_hash": to_hash})
+    event = step(session, dispute, "accept", by=by, version=version, data={"terms_hash": to_hash})
     assert dispute.proposal_id is not None
     proposal = session.get_one(TermsVersion, dispute.proposal_id)
     given = consents.consents_to(session, {proposal.id})[proposal.id]
@@ -241,7 +258,7 @@ def accept_proposal(
     _require_sound(session, dispute, proposal.typed)
     agreement = conclude(session, negotiation=negotiation, version=proposal, origin="negotiated")
     data = {"agreement": str(agreement.id)}
-    _step(session, dispute, "settle", by=EXCHANGE, parties=SYSTEM_PARTIES, data=data)
+    step(session, dispute, "settle", by=EXCHANGE, parties=SYSTEM_PARTIES, data=data)
     deadlines.end(session, KIND, dispute.id, outcome="met")
     return agreement
 
@@ -250,7 +267,7 @@ def decline_proposal(
     session: Session, dispute: Dispute, *, reason: str | None, by: Actor, version: int
 ) -> None:
     """One side does not accept; the hearing goes on."""
-    _step(session, dispute, "decline_proposal", by=by, version=version, reason=reason)
+    step(session, dispute, "decline_proposal", by=by, version=version, reason=reason)
     dispute.proposal_id = None
 
 
@@ -271,7 +288,7 @@ def draft_ruling(
 ) -> Ruling:
     """One mediator writes the ruling that another signs; a later draft replaces it. Errors: Invalid."""
     _require_whole(outcome, terms, directions)
-    _step(session, dispute, "draft_ruling", by=by, version=version, data={"outcome": outcome})
+    step(session, dispute, "draft_ruling", by=by, version=version, data={"outcome": outcome})
     ruling = _write_ruling(session, dispute, outcome, reasons, legal_basis, directions, terms, by, None)
     dispute.draft_ruling_id = ruling.id
     return ruling
@@ -282,7 +299,7 @@ def rule(session: Session, dispute: Dispute, *, ruling_id: UUID, by: Actor, vers
     agreement in force at once. Errors: SameHand, WrongMoment where it is not the latest draft."""
     ruling = session.get(Ruling, dispute.draft_ruling_id) if dispute.draft_ruling_id else None
     data = {"ruling": str(ruling_id), "outcome": ruling.outcome if ruling else None}
-    _step(session, dispute, "rule", by=by, version=version, data=data)
+    step(session, dispute, "rule", by=by, version=version, data=data)
     if ruling is None or ruling.id != ruling_id:
         raise WrongMoment(Text("这不是最新的裁决草稿。", "This is not the latest draft."), state=HEARING)
     if ruling.drafted_by == by.id:
@@ -323,7 +340,7 @@ def ruling_in_effect(session: Session, dispute: Dispute) -> Ruling | None:
 
 def ask_review(session: Session, dispute: Dispute, *, reason: str, by: Actor, version: int) -> None:
     """A party asks the government for review; delivery under the ruling is stayed."""
-    _step(session, dispute, "ask_review", by=by, version=version, reason=reason)
+    step(session, dispute, "ask_review", by=by, version=version, reason=reason)
     deadlines.end(session, KIND, dispute.id, outcome="met")
     _change_ruled_agreement(session, dispute, "suspend", reason)
 
@@ -332,7 +349,7 @@ def confirm_ruling(
     session: Session, dispute: Dispute, *, document: str, reason: str, by: Actor, version: int
 ) -> None:
     """Enter the government's decision that the ruling stands; `document` numbers it."""
-    _step(session, dispute, "confirm", by=by, version=version, reason=reason, data={"document": document})
+    step(session, dispute, "confirm", by=by, version=version, reason=reason, data={"document": document})
     _change_ruled_agreement(session, dispute, "resume", reason)
     _remand_if_so(session, dispute)
 
@@ -353,7 +370,7 @@ def change_ruling(
     """Enter the government's decision that replaces the ruling; the agreement made by it ends. Errors: Invalid."""
     _require_whole(outcome, terms, directions)
     data = {"document": document, "outcome": outcome}
-    _step(session, dispute, "change", by=by, version=version, reason=reasons, data=data)
+    step(session, dispute, "change", by=by, version=version, reason=reasons, data=data)
     _change_ruled_agreement(session, dispute, "terminate", reasons)
     ruling = _write_ruling(session, dispute, outcome, reasons, legal_basis, directions, terms, by, document)
     _sign(session, dispute, ruling, by)
@@ -460,13 +477,13 @@ def _silence(session: Session, deadline: DeadlineRow) -> None:
 
 def _ruling_overdue(session: Session, deadline: DeadlineRow) -> None:
     dispute = session.get_one(Dispute, deadline.subject_id)
-    _step(session, dispute, "mark_overdue", by=CLOCK, parties=frozenset({"clock"}))
+    step(session, dispute, "mark_overdue", by=CLOCK, parties=frozenset({"clock"}))
     dispute.overdue = True
 
 
 def _window_ends(session: Session, deadline: DeadlineRow) -> None:
     dispute = session.get_one(Dispute, deadline.subject_id)
-    _step(session, dispute, "become_final", by=CLOCK, parties=frozenset({"clock"}))
+    step(session, dispute, "become_final", by=CLOCK, parties=frozenset({"clock"}))
     _remand_if_so(session, dispute)
 
 

@@ -45,6 +45,7 @@ ACTS = {
     "decline": Text("不予受理", "decline to hear"),
     "refer": Text("移送有管辖权的主管部门", "refer to the competent authority"),
     "state": Text("提交陈述", "make a statement"),
+    "attach": Text("提交证据材料", "attach evidence"),
     "propose": Text("提出调解方案", "propose terms"),
     "accept": Text("接受调解方案", "accept the proposal"),
     "decline_proposal": Text("不接受调解方案", "decline the proposal"),
@@ -56,6 +57,8 @@ ACTS = {
     "confirm": Text("复核维持", "ruling confirmed"),
     "change": Text("复核变更", "ruling changed"),
     "become_final": Text("复核期满", "review window ends"),
+    "report_noncompliance": Text("报告裁决未获执行", "report that the ruling is not complied with"),
+    "order_compliance": Text("责令执行裁决", "order compliance with the ruling"),
     "mark_overdue": Text("标记裁决逾期", "mark the ruling overdue"),
     "withdraw": Text("撤回争议", "withdraw"),
 }
@@ -70,11 +73,20 @@ ROWS = (
     Transition(PROPOSED, "decline_proposal", (_REQUESTER, _PROVIDER), HEARING, "REG-21"),
     Transition(PROPOSED, "settle", (_SYSTEM,), SETTLED, "REG-21"),
     *(Transition(state, "state", _CLERKS, state, "REG-21") for state in HEARD),
+    *(Transition(state, "attach", _CLERKS, state, "REG-21") for state in HEARD),
     *(Transition(state, "draft_ruling", (_MEDIATOR,), state, "REG-21, 809-28") for state in HEARD),
     *(Transition(state, "rule", (_MEDIATOR,), RULED, "REG-21, 809-28", REVIEW_WINDOW) for state in HEARD),
     *(Transition(state, "mark_overdue", (_CLOCK,), state, "REG-21") for state in HEARD),
     Transition(RULED, "ask_review", (_REQUESTER, _PROVIDER), REVIEW, "809-28"),
     Transition(RULED, "become_final", (_CLOCK,), FINAL, "809-28"),
+    *(
+        row
+        for state in (RULED, FINAL)
+        for row in (
+            Transition(state, "report_noncompliance", (_REQUESTER,), state, "809-28"),
+            Transition(state, "order_compliance", (_MEDIATOR,), state, "809-28, 809-40"),
+        )
+    ),
     Transition(REVIEW, "confirm", (_REGISTRAR,), FINAL, "809-28"),
     Transition(REVIEW, "change", (_REGISTRAR,), FINAL, "809-28"),
     *(Transition(state, "withdraw", (_REQUESTER,), CLOSED, "REG-21") for state in UNDECIDED),

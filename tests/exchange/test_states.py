@@ -79,6 +79,12 @@ PROPOSED   state             R.c,P.c  PROPOSED
 PROPOSED   accept            R.a,P.a  PROPOSED
 PROPOSED   decline_proposal  R.a,P.a  HEARING
 PROPOSED   settle            SYSTEM   SETTLED
+HEARING    attach            R.c,P.c  HEARING
+PROPOSED   attach            R.c,P.c  PROPOSED
+RULED      report_noncompliance  R.a  RULED
+RULED      order_compliance  A.m      RULED
+FINAL      report_noncompliance  R.a  FINAL
+FINAL      order_compliance  A.m      FINAL
 PROPOSED   draft_ruling      A.m      PROPOSED
 PROPOSED   rule              A.m      RULED
 PROPOSED   mark_overdue      CLOCK    PROPOSED

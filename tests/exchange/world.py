@@ -158,15 +158,25 @@ class World:
         done: Json = self.act(case, "counter_offer", requester, Role.APPROVER, to(case["draft"]))
         return done
 
-    def attached(self, negotiation: Json, *, name: str = "函.pdf", content: bytes = b"%PDF-1.7 ...") -> Json:
-        """The negotiation after the requester's clerk attached a file."""
+    def attached(
+        self,
+        case: Json,
+        *,
+        kind: str = "negotiations",
+        name: str = "函.pdf",
+        content: bytes = b"%PDF-1.7 ...",
+        expect: int = 200,
+    ) -> Json:
+        """The case after the requester's clerk attached a file."""
         self._hand_over()
-        headers = {**self.headers("health", Role.CLERK), "if-match": f'"{negotiation["version"]}"'}
+        headers = {
+            **self.headers("health", Role.CLERK),
+            "if-match": f'"{case["version"]}"',
+            "accept-language": "en",
+        }
         files = {"file": (name, content)}
-        answer = self.client.post(
-            f"/api/v1/negotiations/{negotiation['id']}/attach", headers=headers, files=files
-        )
-        assert answer.status_code == 200, answer.text
+        answer = self.client.post(f"/api/v1/{kind}/{case['id']}/attach", headers=headers, files=files)
+        assert answer.status_code == expect, answer.text
         self.session.expire_all()
         done: Json = answer.json()
         return done
