@@ -21,6 +21,7 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from tests.estate import ROUTES, estate_on
 from tests.stage import PEOPLE, ROLES, ROWS, Stage
+from tests.test_interface import headers_of
 
 NOBODYS = "018f0000-0000-7000-8000-00000000ffff"
 
@@ -88,6 +89,24 @@ def test_what_is_not_yours_looks_like_what_is_not_there(stage: Stage, key: tuple
     nothing = asyncio.run(answered(stage, stage.estate.request(key, other, headers=credential), real))
     assert theirs == nothing
     assert theirs[0] == 404
+
+
+CHANGES = [key for key in ROWS if "if-match" in headers_of(ROUTES[key[0]].dependant)]
+
+
+@pytest.mark.parametrize("key", CHANGES, ids=" on ".join)
+def test_a_change_rests_on_the_version_that_was_read(stage: Stage, key: tuple[str, str]) -> None:
+    """Every one, in every place: without a version 428, with one that is not the current one 412."""
+    call = stage.estate.request(key, headers=stage.credential(key))
+
+    async def status(version: str | None) -> int:
+        headers = {name: value for name, value in call["headers"].items() if name != "If-Match"}
+        async with stage.caller() as client:
+            sent = {**call, "headers": headers | ({"If-Match": version} if version else {})}
+            return (await client.request(**sent)).status_code
+
+    assert asyncio.run(status(None)) == 428
+    assert asyncio.run(status('"999"')) == 412
 
 
 LISTS: dict[str, dict[str, Any]] = {

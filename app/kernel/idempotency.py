@@ -15,7 +15,6 @@ from uuid import UUID
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 from sqlalchemy import Index, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -25,6 +24,7 @@ from app.kernel.clock import now
 from app.kernel.db import Base
 from app.kernel.errors import Fault, Invalid
 from app.kernel.text import Text
+from app.kernel.wire import LinkedRoute
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)
@@ -85,8 +85,8 @@ class _AnsweredBefore(Exception):
         self.response = response
 
 
-class CreatingRoute(APIRoute):
-    """Route class that keeps the answers of creations declared `ONCE`, and gives them again."""
+class CreatingRoute(LinkedRoute):
+    """Route class of REST: links the pages of lists, and keeps the answers of creations declared `ONCE`, and gives them again."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -76,8 +76,10 @@ class Machine:
         return frozenset(by for row in self.rows if row.act == act for by in row.by)
 
     def final_states(self) -> frozenset[str]:
-        """States no row leaves."""
-        return frozenset(self.states) - {row.source for row in self.rows if row.source}
+        """States from which no row leads to another."""
+        return frozenset(self.states) - {
+            row.source for row in self.rows if row.source not in (None, row.target)
+        }
 
     def mermaid(self) -> str:
         """The diagram of the table (Mermaid stateDiagram-v2), as committed under docs/states."""

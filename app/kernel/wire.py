@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from app.kernel.db import Identified
@@ -80,6 +82,38 @@ def page(rows: Sequence[Row], limit: int, shown: Callable[[Sequence[Row]], list[
     """The page of what was fetched with `Paging.fetch`."""
     following = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return Page(items=shown(rows[:limit]), next=following)
+
+
+# `next` is the last member of a Page, so that the end of the body tells.
+_NEXT = re.compile(rb'"next":"([A-Za-z0-9_-]+)"\}$')
+
+
+class LinkedRoute(APIRoute):
+    """Route class that names the next page of a list in `Link` too (RFC 8288)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if not is_page(self.response_model):
+            return handle
+
+        async def linked(request: Request) -> Response:
+            response = await handle(request)
+            if found := _NEXT.search(bytes(response.body)):
+                response.headers["Link"] = link_to_next(request, found[1].decode())
+            return response
+
+        return linked
+
+
+def is_page(model: Any) -> bool:
+    """Whether a route's response model is a Page of something."""
+    return isinstance(model, type) and issubclass(model, Page)
+
+
+def link_to_next(request: Request, cursor: str) -> str:
+    """The `Link` to what follows, asked for as this was."""
+    url = request.url.include_query_params(cursor=cursor)
+    return f'<{url.path}?{url.query}>; rel="next"'
 
 
 def encode_cursor(*parts: Any) -> str:

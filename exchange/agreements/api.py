@@ -16,6 +16,7 @@ from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotAcceptable
+from app.kernel.idempotency import CreatingRoute
 from app.kernel.wire import ExpectedVersion, Label, Page, Paging, Wire, page, set_version
 from exchange.agreements import document, odrl, service
 from exchange.agreements.models import Agreement
@@ -26,7 +27,7 @@ from exchange.parties import names_of, parties_of
 from exchange.terms import Terms, diff
 from exchange.wire import ChangeOut, ConsentOut, OptionalReason, Reason
 
-router = APIRouter(prefix="/api/v1/agreements", tags=["agreements"])
+router = APIRouter(prefix="/api/v1/agreements", tags=["agreements"], route_class=CreatingRoute)
 
 permit_acts(AGREEMENT)
 permit(

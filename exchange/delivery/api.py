@@ -16,6 +16,7 @@ from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Fault, Invalid, MalformedBody, Unavailable
+from app.kernel.idempotency import CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import Page, Paging, ShortText, Wire, page
 from catalog.resources.models import Resource
@@ -27,7 +28,7 @@ from exchange.delivery.protocol import Acknowledgement, ReceiptBatch, Result
 from exchange.parties import names_of
 from exchange.terms import Code, Quota
 
-router = APIRouter(prefix="/api/v1", tags=["delivery"])
+router = APIRouter(prefix="/api/v1", tags=["delivery"], route_class=CreatingRoute)
 
 permit("source.connect", "source.read", roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR), scope=Scope.CLERK)
 permit("grant.issue", roles=(), scope=Scope.PULL)

@@ -16,6 +16,7 @@ from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
+from app.kernel.idempotency import CreatingRoute
 from app.kernel.wire import (
     ExpectedVersion,
     Label,
@@ -38,7 +39,7 @@ from exchange.requests.questions import Answered
 from exchange.terms import Terms, diff
 from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut, Waiting
 
-router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"])
+router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"], route_class=CreatingRoute)
 
 READERS = (Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR)
 

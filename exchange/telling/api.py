@@ -27,6 +27,7 @@ from app.kernel.wire import (
     Wire,
     decode_cursor,
     encode_cursor,
+    link_to_next,
     page,
     set_version,
 )
@@ -162,8 +163,7 @@ def read_events(
     misses nothing, whatever commits late."""
     reading = feed.read_feed(session, asking.after, by=actor, kinds=asking.kind, limit=asking.limit)
     following = encode_cursor(*reading.cursor)
-    url = request.url.include_query_params(cursor=following)
-    response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    response.headers["Link"] = link_to_next(request, following)
     return FeedOut(events=[_event(one) for one in reading.events], next=following, more=reading.more)
 
 

@@ -190,7 +190,7 @@ def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
 
 
 def test_what_ends_stays_ended() -> None:
-    assert NEGOTIATION.final_states() == {"FINALIZED"}  # a refused one may still be disputed
+    assert NEGOTIATION.final_states() == {"FINALIZED", "TERMINATED"}
     assert DISPUTE.final_states() == {"SETTLED", "FINAL", "CLOSED"}
     assert AGREEMENT.final_states() == {"EXPIRED", "COMPLETED", "TERMINATED", "SUPERSEDED"}
     assert REQUEST.final_states() == {"FILED", "DISCARDED"}
