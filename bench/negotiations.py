@@ -25,7 +25,7 @@ from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
 from exchange.negotiations import case, service
 from exchange.negotiations.models import Negotiation, TermsVersion
-from exchange.requests.service import draft_request, file_request
+from exchange.requests.service import Content, draft_request, file_request
 from exchange.terms import ItemTerm, Method, Purpose, Quota, ResourceTerms, Terms
 
 SLICES = 8
@@ -88,7 +88,7 @@ class _Bargaining:
 
     def _filed(self, session: Session) -> UUID:
         clerk, approver = (self._people["requester", role] for role in (Role.CLERK, Role.APPROVER))
-        request = draft_request(session, title="核验登记信息", terms=self._terms, by=clerk)
+        request = draft_request(session, Content("核验登记信息", self._terms), by=clerk)
         file_request(session, request, by=approver, version=request.version)
         return session.scalars(select(Negotiation.id).where(Negotiation.request_id == request.id)).one()
 

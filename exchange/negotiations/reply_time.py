@@ -36,7 +36,7 @@ def supply_material(
     provider's rule profile says so."""
     step(session, negotiation, "supply_material", by=by, version=version, reason=material)
     negotiation.waiting_for_material = False
-    profile = profile_for(session, jurisdiction_of(session, negotiation.provider_id))
+    profile = profile_for(session, negotiation.provider_id)
     if profile.options.material_clock == "restart":
         await_reply(session, negotiation)
         return
