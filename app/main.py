@@ -14,7 +14,11 @@ from app.identity.api import router as identity_router
 from app.identity.clients import PublishedKeys, fetch_by
 from app.identity.clients_api import router as clients_router
 from app.identity.ledger_api import router as ledger_router
+from app.identity.people_api import router as people_router
 from app.identity.permissions import REGISTRY, operations_of
+from app.identity.provider import ProviderLink, read_provider
+from app.identity.provider_api import CALLBACK
+from app.identity.provider_api import router as provider_router
 from app.identity.tokens import TokenIssuer
 from app.identity.witnesses_api import router as witnesses_router
 from app.kernel import http
@@ -70,6 +74,8 @@ ROUTERS = (
     health,
     identity_router,
     clients_router,
+    people_router,
+    provider_router,
     ledger_router,
     witnesses_router,
     resources_router,
@@ -111,12 +117,21 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.index = CatalogIndex.open(settings.index)
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
     app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
+    app.state.provider = _provider(settings, database)
     http.install(app)
     require_policies((*ROUTERS, *console.ROUTERS))
     for router in ROUTERS:
         app.include_router(router)
     console.install_console(app)
     return app
+
+
+def _provider(settings: Settings, database: Database) -> ProviderLink | None:
+    """The identity provider that people sign in at, where the operator names one."""
+    if settings.identity_provider is None:
+        return None
+    provider = read_provider(settings.identity_provider)
+    return ProviderLink(provider, settings.public_url + CALLBACK, database, settings.outbound)
 
 
 def require_policies(routers: Iterable[APIRouter]) -> None:

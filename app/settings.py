@@ -25,7 +25,8 @@ class Settings:
     `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
     `mailer` sends the daily mails; None sends none.
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
-    `national_algorithms` seals secrets with SM4-GCM.
+    `national_algorithms` seals secrets with SM4-GCM. `identity_provider` is a file that describes where people
+    sign in (`app.identity.provider.IdentityProvider`).
     """
 
     data: Path
@@ -37,6 +38,7 @@ class Settings:
     mailer: Mailer | None = None
     timestamp_url: str | None = None
     national_algorithms: bool = False
+    identity_provider: Path | None = None
 
     @property
     def keys(self) -> Path:
@@ -75,6 +77,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         mailer=mailer(environ.get("ZHENGTONG_SMTP_URL", "")),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
+        identity_provider=Path(file) if (file := environ.get("ZHENGTONG_IDENTITY_PROVIDER")) else None,
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ from tests.factories import OPERATOR, Town, credit_code
 
 CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
 CATALOG = Role.CATALOG_ADMINISTRATOR
+NOT_THERE = "018f0000-0000-7000-8000-00000000fffe"
 WHY = {"reason": "依法处理"}
 ROUTES = {
     route.operation_id: route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
@@ -130,6 +131,20 @@ class Estate:
         of_civil = {"agency_id": str(town.id("civil")), "name": "newcomer"}
         self._add("person.register", "provider", Call(body={**of_civil, "login": "newcomer", "roles": []}))
         self._add("person.issue_secret", "provider", Call((newcomer.id,)))
+        self._add("me.sessions me.begin_second_factor", "-", nothing)
+        self._add("me.end_session", "-", Call((NOT_THERE,)))
+        self._add("me.confirm_second_factor", "-", Call(body={"code": "000000"}))
+        self._add("person.suspend", "provider", Call((newcomer.id,), WHY))
+        self._add("person.end_sessions person.reset_second_factor", "provider", Call((newcomer.id,)))
+        asleep_person = town.person("civil", CLERK, number=8)
+        sessions.set_active(session, asleep_person, False, reason="离职", by=OPERATOR)
+        self._add("person.resume", "suspended", Call((asleep_person.id,), WHY))
+        handed = {"to_agency_id": str(town.id("health")), "roles": ["clerk"], "until": "2026-12-31", **WHY}
+        self._add("delegation.give", "-", Call(body={**handed, "to_agency_id": str(town.id("east_health"))}))
+        self._add("delegation.list", "-", nothing)
+        given = self.world.call("POST", "/delegations", "civil", APPROVER, body=handed, expect=201)
+        self._add("delegation.end", "given", Call((given["id"],)))
+        self._add("session.begin_at_provider session.finish_at_provider", "-", nothing)
         client = {**of_civil, "title": "业务系统", "scopes": ["catalog"], "jwk": key}
         self._add("client.register", "provider", Call(body=client))
         self._add("client.add_key", "provider", Call((self.newcomer.id,), {"jwk": key}))

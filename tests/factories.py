@@ -87,13 +87,10 @@ class Town:
         return sessions.actor_of(self.session, self.person(agency, *roles, number=number))
 
     def headers(self, agency: str, *roles: Role, number: int = 1) -> dict[str, str]:
-        """HTTP headers of that person, signed in for real with a one-time secret."""
-        person = self.person(agency, *roles, number=number)
-        secret = sessions.issue_one_time_secret(self.session, person, by=OPERATOR)
-        signed_in = sessions.sign_in(self.session, login=person.login, secret=secret)
-        assert signed_in is not None
+        """HTTP headers of that person, signed in."""
+        opened = sessions.open_session(self.session, self.person(agency, *roles, number=number))
         self.session.flush()
-        return {"Authorization": f"Bearer {signed_in[1]}"}
+        return {"Authorization": f"Bearer {opened.token}"}
 
     def id(self, agency: str) -> UUID:
         return self.agencies[agency].id

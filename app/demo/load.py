@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.demo import provider_api, provider_table, sample_city
 from app.identity import agencies, sessions
 from app.identity.models import Agency, Jurisdiction, Person
+from app.identity.profiles import install_profile, profile_for
 from app.kernel.actor import Actor, system_actor
 from app.kernel.db import Database, advisory_lock
 from app.kernel.keys import ServiceKeys
@@ -107,7 +108,17 @@ def _register_jurisdictions(session: Session, by: Actor) -> int:
             session, code=place.code, name=place.name.zh, name_en=place.name.en,
             parent_code=stands_for.get(place.parent_code, place.parent_code), by=by,
         )  # fmt: skip
+    _try_out_rules(session, next(stands_for.get(p.code, p.code) for p in tree if p.parent_code is None))
     return len(missing)
+
+
+def _try_out_rules(session: Session, code: str) -> None:
+    """The rules in force, but that the sample city's people sign in with one factor: their secrets are printed
+    for whoever tries the service out."""
+    place = agencies.jurisdiction_by_code(session, code)
+    rules = profile_for(session, place.id)
+    security = rules.security.model_copy(update={"second_factor_roles": ()})
+    install_profile(session, rules.model_copy(update={"name": "try-out", "security": security}), place.id)
 
 
 def _register_agencies(session: Session, by: Actor) -> int:

@@ -133,3 +133,9 @@ def _announce(settings: Settings, secrets: dict[str, str], out: Console) -> None
     out.print()
     for line in lines:
         out.print(line, markup=False)
+    out.print(
+        "  试用方案不要求动态验证码；正式方案（cn-809）要求审核人、协调员和管理员启用，可在 /second-factor 试用。"
+        "\n  Here one factor is enough; the profile cn-809 asks approvers, mediators and administrators for a second"
+        " one. Try it at /second-factor.",
+        markup=False,
+    )

@@ -12,7 +12,7 @@ from sqlalchemy import Uuid, any_, literal, select
 from app.identity import agencies, sessions
 from app.identity.models import Agency, Jurisdiction, Person
 from app.identity.permissions import permit, permitted
-from app.kernel.actor import Actor, ActorKind, Role, Scope
+from app.kernel.actor import Actor, ActorKind, Lacking, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound, NotSignedIn
 from app.kernel.http import respond
@@ -37,14 +37,18 @@ permit("person.list", roles=(*SECURITY, Role.AUDIT_ADMINISTRATOR), authority=Tru
 
 
 class SignIn(Wire):
+    """`code` is the authenticator's, or a recovery code, of who has a second factor."""
+
     login: ShortText
     secret: ShortText
+    code: Annotated[str, Field(max_length=40)] | None = None
 
 
 class SignedIn(Wire):
     token: str
     person_id: UUID
     must_set_password: bool
+    lacks: Lacking | None  # what must be seen to before anything else
 
 
 class Me(Wire):
@@ -115,6 +119,7 @@ class NewPerson(Wire):
     name: ShortText
     agency_id: UUID
     roles: list[Role] = Field(max_length=len(Role))
+    contractor: bool = False  # staff of a supplier: no rights to data
 
 
 class Secret(Wire):
@@ -131,11 +136,17 @@ Signed = Annotated[Actor, permitted("me.read")]
 )  # fmt: skip
 def create_session(body: SignIn, request: Request, session: DbSession) -> SignedIn | Response:
     """Sign in with a one-time secret or a password. The token is sent back as `Authorization: Bearer …`."""
-    signed_in = sessions.sign_in(session, login=body.login, secret=body.secret)
-    if signed_in is None:  # answered, not raised: the count of failures must be committed
+    opened = sessions.sign_in(
+        session, login=body.login, secret=body.secret, code=body.code, seal=request.app.state.keys.seal,
+        device=request.headers.get("user-agent"),
+    )  # fmt: skip
+    if opened is None:  # answered, not raised: the count of failures must be committed
         return respond(request, NotSignedIn(sessions.SIGN_IN_REFUSED))
-    person, token = signed_in
-    return SignedIn(token=token, person_id=person.id, must_set_password=person.password_hash is None)
+    person = opened.person
+    return SignedIn(
+        token=opened.token, person_id=person.id, must_set_password=person.password_hash is None,
+        lacks=opened.lacks,
+    )  # fmt: skip
 
 
 @router.delete("/api/v1/sessions/current", status_code=204, operation_id="session.end")
@@ -159,10 +170,14 @@ def me(actor: Signed) -> Me:
 
 @router.put("/api/v1/me/password", status_code=204, operation_id="me.set_password")
 def set_password(
-    body: NewPassword, actor: Annotated[Actor, permitted("me.set_password")], session: DbSession
+    body: NewPassword,
+    actor: Annotated[Actor, permitted("me.set_password")],
+    request: Request,
+    session: DbSession,
 ) -> Response:
-    """Set one's own password."""
-    sessions.set_password(session, password=body.password, by=actor)
+    """Set one's own password; one's other sessions end."""
+    keep = sessions.session_token(request)
+    sessions.set_password(session, password=body.password, by=actor, keep=keep)
     return Response(status_code=204)
 
 
@@ -265,6 +280,7 @@ def register_person(
         name=body.name,
         agency_id=body.agency_id,
         roles=frozenset(body.roles),
+        contractor=body.contractor,
         by=actor,
     )
     return Secret(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -105,8 +105,8 @@ class SignInSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     device: Mapped[str | None]  # the browser or program, as it calls itself
-    # Proved by more than a password: by a code, a recovery code or at the identity provider.
-    two_factors: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    lacks: Mapped[str | None]  # what must be seen to before anything else (Lacking)
+    idle: Mapped[timedelta] = mapped_column(server_default=text("'30 minutes'"))
 
 
 class SecondFactor(Base):

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 
 from app.identity.sessions import recognise
 from app.kernel import idempotency
-from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Role, Scope
+from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Lacking, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotPermitted, NotSignedIn
 from app.kernel.machine import Machine
@@ -37,6 +37,21 @@ class Permission:
 
 
 REGISTRY: dict[str, Permission] = {}
+
+# What a person may do whose session still lacks something: see to it, or leave.
+WHILE_LACKING: set[str] = set()
+
+
+class SecondFactorMissing(NotPermitted):
+    """The rule profile asks for a second factor in this role; the session opens nothing else until one counts."""
+
+    slug = "second-factor-missing"
+    title = Text("须先启用动态验证码", "Enrol a second factor first")
+
+
+class PasswordTooOld(NotPermitted):
+    slug = "password-too-old"
+    title = Text("口令已过期，须先更换", "The password has expired: set a new one first")
 
 
 def permit(
@@ -65,6 +80,8 @@ def permit_acts(machine: Machine) -> None:
 def check(actor: Actor, operation: str) -> None:
     """Errors: NotSignedIn, NotPermitted (naming the roles that may)."""
     permission = REGISTRY[operation]
+    if actor.lacks is not None and operation not in WHILE_LACKING and not permission.anonymous:
+        raise SecondFactorMissing() if actor.lacks is Lacking.SECOND_FACTOR else PasswordTooOld()
     if permission.anonymous or actor.kind is ActorKind.SYSTEM:
         return
     if actor.kind is ActorKind.ANONYMOUS:

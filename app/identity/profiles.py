@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.identity.models import CalendarYear, Jurisdiction, RuleProfileRow
 from app.kernel import deadlines
+from app.kernel.actor import Role
 from app.kernel.calendar import Calendar, legal_date
 from app.kernel.clock import new_id, now
 from app.kernel.errors import Unavailable
@@ -51,6 +52,19 @@ class Options(Wire):
     )  # how long a collection plan's control number is good for
 
 
+class Security(Wire):
+    """How people prove who they are (GB/T 22239 level 3). People in `second_factor_roles` need a second one."""
+
+    lock_after: int = Field(default=5, ge=1, le=100)  # failures
+    lock_minutes: int = Field(default=30, ge=1, le=1440)
+    password_length: int = Field(default=8, ge=8, le=64)
+    password_kinds: int = Field(default=3, ge=1, le=4)  # of capitals, small letters, digits, signs
+    password_days: int = Field(default=90, ge=1, le=3650)
+    idle_minutes: int = Field(default=30, ge=1, le=480)
+    session_hours: int = Field(default=8, ge=1, le=24)
+    second_factor_roles: tuple[Role, ...] = ()
+
+
 class RuleProfile(Wire):
     """The rules of one jurisdiction from `effective_from` on."""
 
@@ -59,6 +73,7 @@ class RuleProfile(Wire):
     effective_from: date
     duties: dict[str, Duty]
     options: Options
+    security: Security = Security()
 
 
 @dataclass(frozen=True, slots=True)

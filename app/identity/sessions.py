@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,24 +16,23 @@ from fastapi import Request, Response
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.identity import tokens
+from app.identity import delegations, second_factor, tokens
 from app.identity.models import Agency, Jurisdiction, OneTimeSecret, Person, SignInSession
+from app.identity.passwords import password_fault
+from app.identity.profiles import Security, profile_for
 from app.kernel import history
-from app.kernel.actor import ANONYMOUS, Actor, ActorKind, Role
+from app.kernel.actor import ANONYMOUS, Actor, ActorKind, Lacking, Role, system_actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import Database, DbSession
 from app.kernel.dpop import ALGORITHMS, ProofInvalid, read_proof
-from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, WrongMoment
+from app.kernel.seal import Seal
 from app.kernel.text import Locale, Text, negotiate_locale
 
 SESSION_PREFIX = "zts_"  # a session token, beside which everything else in Authorization is a JWT
 COOKIE = "zhengtong-session"
 HOST_COOKIE = "__Host-zhengtong-session"
-IDLE = timedelta(minutes=30)  # GB/T 22239 level 3
-ABSOLUTE = timedelta(hours=8)
 ONE_TIME = timedelta(hours=24)
-LOCK_AFTER = 5
-LOCK_FOR = timedelta(minutes=30)
 SEEN_EVERY = timedelta(minutes=1)  # `last_seen_at` is not written on every request
 
 _hasher = argon2.PasswordHasher()
@@ -51,61 +51,183 @@ def issue_one_time_secret(session: Session, person: Person, *, by: Actor, keep_e
             .values(used_at=now())
         )
     secret = secrets.token_urlsafe(18)
-    session.add(OneTimeSecret(person_id=person.id, secret_hash=_digest(secret), expires_at=now() + ONE_TIME))
+    session.add(OneTimeSecret(person_id=person.id, secret_hash=digest(secret), expires_at=now() + ONE_TIME))
     history.record(session, kind="person", subject_id=person.id, act="one_time_secret", by=by)
     return secret
 
 
-def sign_in(session: Session, *, login: str, secret: str) -> tuple[Person, str] | None:
-    """The person and a new session token, or None where the login, the secret or the account does not
-    hold, alike for every cause. The count of failures is written, so a caller that refuses must still
-    commit: it answers with a problem instead of raising one.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that was opened: its token, told this once, and what it lacks."""
+
+    person: Person
+    token: str
+    lacks: Lacking | None
+
+
+def sign_in(
+    session: Session,
+    *,
+    login: str,
+    secret: str,
+    seal: Seal,
+    code: str | None = None,
+    device: str | None = None,
+) -> Opened | None:
+    """A new session by password or one-time secret, with a code where the person has a second factor; or None
+    where any of it, or the account, does not hold, alike for every cause. The count of failures is written, so
+    a caller that refuses must still commit: it answers with a problem instead of raising one.
+    Errors: SecondFactorNeeded where only the code is missing.
     """
     person = session.scalar(select(Person).where(Person.login == login).with_for_update())
     if person is None:
         _hasher.hash(secret)  # the same work as for a known login, so that time does not tell
         return None
     if person.locked_until is not None and person.locked_until > now():
+        _hasher.hash(secret)
         return None
-    if not person.active or not (_use_one_time(session, person, secret) or _password_holds(person, secret)):
+    rules = security_of(session, person)
+    one_time = _one_time(session, person, secret)
+    holds = person.active and (one_time is not None or _password_holds(person, secret))
+    if holds and second_factor.is_enrolled(session, person):
+        if not code:
+            raise second_factor.SecondFactorNeeded()
+        by = actor_of(session, person)
+        holds = second_factor.holds(session, person, code, seal, by=by)
+    if not holds:
         person.failures += 1
-        if person.failures >= LOCK_AFTER:
-            person.failures, person.locked_until = 0, now() + LOCK_FOR
+        if person.failures >= rules.lock_after:
+            person.failures, person.locked_until = 0, now() + timedelta(minutes=rules.lock_minutes)
+            history.record(
+                session, kind="person", subject_id=person.id, act="lock", by=system_actor("sign-in")
+            )
         return None
     person.failures, person.locked_until = 0, None
+    if one_time is not None:
+        one_time.used_at = now()
+    return open_session(session, person, device=device)
+
+
+def open_session(
+    session: Session, person: Person, *, device: str | None = None, two_factors: bool = False
+) -> Opened:
+    """A session for a person who has proved who they are: here, or (with `two_factors`, where it says so) at
+    the identity provider. Its token is new with every sign-in."""
+    rules = security_of(session, person)
+    enrolled = two_factors or second_factor.is_enrolled(session, person)
     token = SESSION_PREFIX + secrets.token_urlsafe(32)
-    session.add(SignInSession(token_hash=_digest(token), person_id=person.id, expires_at=now() + ABSOLUTE))
-    return person, token
+    row = SignInSession(
+        token_hash=digest(token), person_id=person.id, device=device and device[:200],
+        expires_at=now() + timedelta(hours=rules.session_hours), idle=timedelta(minutes=rules.idle_minutes),
+        lacks=None if enrolled or not set(person.roles) & set(rules.second_factor_roles) else Lacking.SECOND_FACTOR,
+    )  # fmt: skip
+    if row.lacks is None and person.password_set_at is not None:
+        too_old = person.password_set_at + timedelta(days=rules.password_days) <= now()
+        row.lacks = Lacking.PASSWORD if too_old and not two_factors else None
+    session.add(row)
+    history.record(
+        session,
+        kind="person",
+        subject_id=person.id,
+        act="sign_in",
+        by=actor_of(session, person),
+        ledgered=False,
+    )
+    return Opened(person, token, Lacking(row.lacks) if row.lacks else None)
+
+
+def security_of(session: Session, person: Person) -> Security:
+    """The rules of the profile where the person's agency belongs."""
+    return profile_for(session, session.get_one(Agency, person.agency_id).jurisdiction_id).security
 
 
 def sign_out(session: Session, token: str) -> None:
     """End the session of this token."""
     session.execute(
-        update(SignInSession).where(SignInSession.token_hash == _digest(token)).values(revoked_at=now())
+        update(SignInSession).where(SignInSession.token_hash == digest(token)).values(revoked_at=now())
     )
 
 
-def set_password(session: Session, *, password: str, by: Actor) -> None:
-    """Set the acting person's own password. Errors: Invalid where it is too simple (GB/T 22239)."""
-    kinds = sum(
-        any(test(c) for c in password)
-        for test in (str.islower, str.isupper, str.isdigit, lambda c: not c.isalnum())
+def sessions_of(session: Session, person_id: UUID) -> list[SignInSession]:
+    """Where a person is signed in now, newest first."""
+    moment = now()
+    query = select(SignInSession).where(
+        SignInSession.person_id == person_id, SignInSession.revoked_at.is_(None),
+        SignInSession.expires_at > moment, SignInSession.last_seen_at + SignInSession.idle > moment,
+    )  # fmt: skip
+    return list(session.scalars(query.order_by(SignInSession.created_at.desc()).limit(100)))
+
+
+def end_sessions(
+    session: Session, person_id: UUID, *, only: UUID | None = None, except_token: str | None = None
+) -> int:
+    """End a person's sessions, one of them by its id, or all but that of a token; gives how many ended."""
+    query = update(SignInSession).where(
+        SignInSession.person_id == person_id, SignInSession.revoked_at.is_(None)
     )
-    if not 8 <= len(password) <= 128 or kinds < 3:
-        message = Text(
-            "口令须 8 至 128 个字符，含大写、小写、数字、符号中的三类", "8 to 128 characters of three kinds"
-        )
-        raise Invalid(faults=[Fault("/password", message, Text("GB/T 22239 三级", "GB/T 22239 level 3"))])
+    if only is not None:
+        query = query.where(SignInSession.id == only)
+    if except_token is not None:
+        query = query.where(SignInSession.token_hash != digest(except_token))
+    ended = session.execute(query.values(revoked_at=now()).returning(SignInSession.id))
+    return len(ended.all())
+
+
+def settle(session: Session, token: str) -> None:
+    """The session has what it lacked."""
+    session.execute(update(SignInSession).where(SignInSession.token_hash == digest(token)).values(lacks=None))
+
+
+def set_password(session: Session, *, password: str, by: Actor, keep: str) -> None:
+    """Set the acting person's own password; their other sessions end, that of the token `keep` goes on.
+    Errors: Invalid where it is too simple or widely used (GB/T 22239)."""
     if by.kind is not ActorKind.PERSON or by.id is None:
         raise NotPermitted()
-    session.get_one(Person, by.id).password_hash = _hasher.hash(password)
+    person = session.get_one(Person, by.id)
+    rules = security_of(session, person)
+    if fault := password_fault(password, person.login, rules.password_length, rules.password_kinds):
+        rule = Text("GB/T 22239 三级", "GB/T 22239 level 3")
+        raise Invalid(faults=[Fault("/password", fault, rule)])
+    if _password_holds(person, password):
+        raise Invalid(faults=[Fault("/password", Text("不得与现用口令相同", "the same as the present one"))])
+    person.password_hash, person.password_set_at = _hasher.hash(password), now()
+    end_sessions(session, person.id, except_token=keep)
+    if by.lacks is Lacking.PASSWORD:
+        settle(session, keep)
     history.record(session, kind="person", subject_id=by.id, act="set_password", by=by)
 
 
+def set_active(session: Session, person: Person, active: bool, *, reason: str, by: Actor) -> None:
+    """Suspend a person, which ends every session at once, or let them work again.
+    Errors: WrongMoment where it already is so, NotPermitted for oneself."""
+    if person.id == by.id:
+        raise NotPermitted(Text("不能停用或恢复本人。", "Nobody suspends or resumes themselves."))
+    session.refresh(person, with_for_update=True)
+    if person.active == active:
+        raise WrongMoment(
+            Text("该人员已在使用中。", "The person is active.")
+            if active
+            else Text("该人员已被停用。", "The person is suspended.")
+        )
+    person.active = active
+    end_sessions(session, person.id)
+    act = "resume" if active else "suspend"
+    history.record(session, kind="person", subject_id=person.id, act=act, by=by, reason=reason)
+
+
 def register_person(
-    session: Session, *, login: str, name: str, agency_id: UUID, roles: frozenset[Role], by: Actor
+    session: Session,
+    *,
+    login: str,
+    name: str,
+    agency_id: UUID,
+    roles: frozenset[Role],
+    by: Actor,
+    contractor: bool = False,
+    provider_subject: str | None = None,
 ) -> Person:
-    """Register a person of an agency. Errors: Invalid (two of the three administrators on one person)."""
+    """Register a person of an agency. Errors: Invalid (two of the three administrators on one person, rights
+    to data for a contractor)."""
     administrators = roles & {
         Role.SYSTEM_ADMINISTRATOR,
         Role.SECURITY_ADMINISTRATOR,
@@ -117,13 +239,21 @@ def register_person(
             "系统、安全、审计管理员不得由同一人担任", "nobody holds two of the three administrators"
         )
         faults.append(Fault("/roles", message, Text("GB/T 22239 三权分立", "GB/T 22239, separation")))
+    if contractor and not roles <= {Role.SYSTEM_ADMINISTRATOR}:
+        message = Text("外包人员不得拥有数据权限", "a contractor has no rights to data")
+        faults.append(
+            Fault("/roles", message, Text("GB/T 22239 外部人员访问管理", "GB/T 22239, outside staff"))
+        )
     if session.scalar(select(Person.id).where(Person.login == login)):
         faults.append(Fault("/login", Text("登录名已被使用", "the login is taken")))
     if session.get(Agency, agency_id) is None:
         faults.append(Fault("/agency_id", Text("没有这个单位", "no such agency")))
     if faults:
         raise Invalid(faults=faults)
-    person = Person(id=new_id(), login=login, name=name, agency_id=agency_id, roles=sorted(roles))
+    person = Person(
+        id=new_id(), login=login, name=name, agency_id=agency_id, roles=sorted(roles), contractor=contractor,
+        provider_subject=provider_subject,
+    )  # fmt: skip
     session.add(person)
     session.flush()
     history.record(
@@ -174,6 +304,8 @@ def recognise(request: Request, session: DbSession) -> Actor:
         return ANONYMOUS
     if actor is None:
         raise NotSignedIn(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    if agency := request.headers.get(delegations.HEADER):
+        actor = delegations.acting_for(session, actor, agency)
     asked = request.headers.get("accept-language")
     request.state.locale = negotiate_locale(asked) if asked else actor.locale
     request.state.actor = actor
@@ -232,6 +364,11 @@ def session_token(request: Request) -> str:
     return carried or request.cookies.get(cookie_name(request), "")
 
 
+def local_address(address: str) -> str:
+    """An address of this service alone: whoever sends a link must not choose where sign-in leads."""
+    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
+
+
 def cookie_name(request: Request) -> str:
     """Over https the `__Host-` name, which browsers take from this host alone, for all of it, and only secure.
     A try-out over http has no such cookie."""
@@ -245,8 +382,8 @@ def require_same_origin(request: Request) -> None:
         return
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.url.netloc}"
-    if site in ("same-origin", "none") or (site is None and origin in (None, own)):
+    own = {request.app.state.settings.public_url, f"{request.url.scheme}://{request.url.netloc}"}
+    if site in ("same-origin", "none") or (site is None and (origin is None or origin in own)):
         return
     raise NotPermitted(Text("请求来自其他网站。", "The request comes from another site."))
 
@@ -255,36 +392,34 @@ def _by_session(session: Session, token: str) -> Actor | None:
     moment = now()
     # One statement: every request of a person begins with it.
     query = _ACTING.add_columns(SignInSession).join(SignInSession, SignInSession.person_id == Person.id)
-    found = session.execute(query.where(SignInSession.token_hash == _digest(token))).first()
+    found = session.execute(query.where(SignInSession.token_hash == digest(token))).first()
     if found is None:
         return None
     person, jurisdiction_id, authority_id, row = found
-    if row.revoked_at is not None or row.expires_at <= moment or row.last_seen_at + IDLE <= moment:
+    if row.revoked_at is not None or row.expires_at <= moment or row.last_seen_at + row.idle <= moment:
         return None
     if not person.active:
         return None
     if row.last_seen_at + SEEN_EVERY <= moment:
         row.last_seen_at = moment
-    return _actor(person, jurisdiction_id, authority_id)
+    lacks = Lacking(row.lacks) if row.lacks else None
+    return replace(_actor(person, jurisdiction_id, authority_id), lacks=lacks)
 
 
-def _use_one_time(session: Session, person: Person, secret: str) -> bool:
-    row = session.scalar(
+def _one_time(session: Session, person: Person, secret: str) -> OneTimeSecret | None:
+    return session.scalar(
         select(OneTimeSecret).where(
-            OneTimeSecret.secret_hash == _digest(secret),
+            OneTimeSecret.secret_hash == digest(secret),
             OneTimeSecret.person_id == person.id,
             OneTimeSecret.used_at.is_(None),
             OneTimeSecret.expires_at > now(),
         )
     )
-    if row is None:
-        return False
-    row.used_at = now()
-    return True
 
 
 def _password_holds(person: Person, secret: str) -> bool:
     if person.password_hash is None:
+        _hasher.hash(secret)
         return False
     try:
         return _hasher.verify(person.password_hash, secret)
@@ -304,5 +439,6 @@ def _locale(value: str) -> Locale:
     return "en" if value == "en" else "zh-CN"
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """What is kept of a token."""
     return hashlib.sha256(token.encode()).digest()

@@ -51,6 +51,13 @@ class ActorKind(StrEnum):
     ANONYMOUS = "anonymous"
 
 
+class Lacking(StrEnum):
+    """What a session lacks until its person has seen to it."""
+
+    SECOND_FACTOR = "second_factor"  # the rule profile asks for one, and none is enrolled
+    PASSWORD = "password"  # noqa: S105 - none is set yet, or the last one is too old
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks, as recognised at the door. Immutable; handed to every service function as `by`."""
@@ -64,6 +71,7 @@ class Actor:
     scopes: frozenset[Scope] = field(default_factory=frozenset)
     name: str = ""
     locale: Locale = DEFAULT_LOCALE
+    lacks: Lacking | None = None  # what a signed-in person must do before anything else
     bound_to: str | None = None  # a client's token is bound to the key with this thumbprint (DPoP)
 
 

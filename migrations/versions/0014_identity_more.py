@@ -34,7 +34,8 @@ UPDATE person SET password_set_at = now() WHERE password_hash IS NOT NULL;
 ALTER TABLE sign_in_session ADD COLUMN id uuid NOT NULL DEFAULT gen_random_uuid();
 ALTER TABLE sign_in_session ADD CONSTRAINT uq_sign_in_session_id UNIQUE (id);
 ALTER TABLE sign_in_session ADD COLUMN device varchar;
-ALTER TABLE sign_in_session ADD COLUMN two_factors boolean NOT NULL DEFAULT false;
+ALTER TABLE sign_in_session ADD COLUMN lacks varchar;
+ALTER TABLE sign_in_session ADD COLUMN idle interval NOT NULL DEFAULT '30 minutes';
 CREATE INDEX ix_sign_in_session_person_id ON sign_in_session (person_id);
 CREATE TABLE second_factor (
     person_id uuid CONSTRAINT pk_second_factor PRIMARY KEY

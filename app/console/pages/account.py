@@ -9,8 +9,12 @@ from fastapi import APIRouter, Response
 from app.console.forms import Sent, validated
 from app.console.view import View, looking, permit_page
 from app.identity import api as identity
+from app.identity import people_api as people
 from app.identity import sessions
-from app.kernel.errors import Fault, Invalid, NotSignedIn
+from app.identity.permissions import WHILE_LACKING
+from app.identity.second_factor import SecondFactorNeeded
+from app.kernel.actor import Lacking
+from app.kernel.errors import Fault, Invalid, NotSignedIn, Problem
 from app.kernel.text import Text
 
 router = APIRouter(include_in_schema=False)
@@ -21,28 +25,89 @@ permit_page("console.sign_in", like="session.create")
 permit_page("console.enter", like="session.create")
 permit_page("console.sign_out", like="session.end")
 permit_page("console.password", like="me.set_password")
+permit_page("console.second_factor", like="me.begin_second_factor")
+permit_page("console.begin_second_factor", like="me.begin_second_factor")
+permit_page("console.confirm_second_factor", like="me.confirm_second_factor")
+WHILE_LACKING.update({
+    "console.password", "console.set_password", "console.sign_out", "console.second_factor",
+    "console.begin_second_factor", "console.confirm_second_factor",
+})  # fmt: skip
 permit_page("console.set_password", like="me.set_password")
 
 
 @router.get("/sign-in", operation_id="console.sign_in")
 def sign_in_page(view: Annotated[View, looking("console.sign_in")], next: str = "/") -> Response:
-    """The form for login and password, or one-time secret."""
-    return view.page("sign_in.html", next=_local(next), login="", problem=None)
+    """The form for login and password, or one-time secret; beside it the way to the identity provider."""
+    return _sign_in_form(view, sessions.local_address(next), "", None)
 
 
 @router.post("/sign-in", operation_id="console.enter")
 def sign_in(view: Annotated[View, looking("console.enter")], form: Sent) -> Response:
-    """Sign in; whoever came with a one-time secret sets a password next."""
+    """Sign in; whoever came with a one-time secret sets a password next, whoever lacks a second factor enrols."""
     sessions.require_same_origin(view.request)
-    back, login = _local(form.text("next")), form.text("login")
-    signed_in = sessions.sign_in(view.session, login=login, secret=form.text("secret"))
-    if signed_in is None:  # shown, not raised: the count of failures must be committed
-        refused = NotSignedIn(sessions.SIGN_IN_REFUSED)
-        return view.page("sign_in.html", status=401, here="/sign-in", next=back, login=login, problem=refused)
-    person, token = signed_in
-    response = view.to("/password" if person.password_hash is None else back)
-    sessions.give_cookie(view.request, response, token)
+    back, login = sessions.local_address(form.text("next")), form.text("login")
+    try:
+        opened = sessions.sign_in(
+            view.session, login=login, secret=form.text("secret"), code=form.text("code") or None,
+            seal=view.request.app.state.keys.seal, device=view.request.headers.get("user-agent"),
+        )  # fmt: skip
+    except SecondFactorNeeded as problem:
+        return _sign_in_form(view, back, login, problem, status=401)
+    if opened is None:  # shown, not raised: the count of failures must be committed
+        return _sign_in_form(view, back, login, NotSignedIn(sessions.SIGN_IN_REFUSED), status=401)
+    if earlier := sessions.session_token(view.request):
+        sessions.sign_out(view.session, earlier)
+    if opened.lacks is Lacking.SECOND_FACTOR:
+        back = "/second-factor"
+    elif opened.person.password_hash is None or opened.lacks is Lacking.PASSWORD:
+        back = "/password"
+    response = view.to(back)
+    sessions.give_cookie(view.request, response, opened.token)
     return response
+
+
+def _sign_in_form(
+    view: View, back: str, login: str, problem: Problem | None, *, status: int = 200
+) -> Response:
+    provider = view.request.app.state.provider is not None
+    return view.page(
+        "sign_in.html",
+        status=status,
+        here="/sign-in",
+        next=back,
+        login=login,
+        problem=problem,
+        provider=provider,
+    )
+
+
+@router.get("/second-factor", operation_id="console.second_factor")
+def second_factor_page(view: Annotated[View, looking("console.second_factor")]) -> Response:
+    """What a second factor is, and the way to a key for the authenticator."""
+    return view.page("second_factor.html", problem=None, key=None, codes=None)
+
+
+@router.post("/second-factor", operation_id="console.begin_second_factor")
+def begin_second_factor(view: Annotated[View, looking("console.begin_second_factor")]) -> Response:
+    """The key for the authenticator, and the form for a first code."""
+    key = people.begin_second_factor(view.actor, view.request, view.session)
+    return view.page("second_factor.html", here="/second-factor", problem=None, key=key, codes=None)
+
+
+@router.post("/second-factor/confirm", operation_id="console.confirm_second_factor")
+def confirm_second_factor(
+    view: Annotated[View, looking("console.confirm_second_factor")], form: Sent
+) -> Response:
+    """Put the authenticator in use; the recovery codes are shown this once."""
+    code = validated(people.Code, {"code": form.text("code")})
+    try:
+        given = people.confirm_second_factor(code, view.actor, view.request, view.session)
+    except Invalid as problem:
+        key = people.AuthenticatorKey(key=form.text("key"), address=form.text("address"))
+        return view.page(
+            "second_factor.html", status=422, here="/second-factor", problem=problem, key=key, codes=None
+        )
+    return view.page("second_factor.html", here="/", problem=None, key=None, codes=given.recovery_codes)
 
 
 @router.post("/sign-out", operation_id="console.sign_out")
@@ -68,13 +133,8 @@ def set_password(view: Annotated[View, looking("console.set_password")], form: S
         if password != form.text("again"):
             raise Invalid(faults=[_DIFFER])
         identity.set_password(
-            validated(identity.NewPassword, {"password": password}), view.actor, view.session
+            validated(identity.NewPassword, {"password": password}), view.actor, view.request, view.session
         )
     except Invalid as problem:
         return view.page("password.html", status=422, here="/password", problem=problem)
     return view.to("/")
-
-
-def _local(address: str) -> str:
-    """An address of this service alone: whoever sends a link must not choose where sign-in leads."""
-    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
