@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from app.identity import sessions
 from app.identity.permissions import permit, permitted
 from app.identity.provider import ProviderLink
-from app.kernel.errors import NotFound
+from app.kernel.errors import WrongMoment
 from app.kernel.text import Text
 
 router = APIRouter(include_in_schema=False)
@@ -57,7 +57,7 @@ def finish(request: Request) -> Response:
 def _link(request: Request) -> ProviderLink:
     link: ProviderLink | None = request.app.state.provider
     if link is None:
-        raise NotFound(Text("本平台未接入统一身份认证。", "No identity provider is connected here."))
+        raise WrongMoment(Text("本平台未接入统一身份认证。", "No identity provider is connected here."))
     return link
 
 
