@@ -27,7 +27,9 @@ from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.collection.oversight_api import router as oversight_router
-from catalog.formats.api import router as imports_router
+from catalog.harvest.api import router as harvest_router
+from catalog.imports.api import router as imports_router
+from catalog.imports.mappings_api import router as mappings_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
 from catalog.interop.records_api import router as records_router
@@ -81,6 +83,8 @@ ROUTERS = (
     resources_router,
     review_router,
     imports_router,
+    mappings_router,
+    harvest_router,
     search_router,
     dcat_router,
     ckan_router,

@@ -34,7 +34,8 @@ from app.settings import Settings
 from catalog.collection import checking
 from catalog.collection.matching import PlanContext, PlannedItem
 from catalog.formats.export import write_csv, write_workbook
-from catalog.formats.imports import ImportOptions, ImportReport, import_file
+from catalog.imports.run import ImportOptions, import_file
+from catalog.imports.wire import ImportReport
 from catalog.resources.importing import ImportState
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
@@ -59,7 +60,7 @@ def import_files(
     dry_run: bool,
     progress: Callable[[str, int], None],
 ) -> list[tuple[Path, ImportReport]]:
-    """Import each file in a transaction of its own. Errors: as `catalog.formats.imports.run_import`."""
+    """Import each file in a transaction of its own. Errors: as `catalog.imports.run.run_import`."""
     options = ImportOptions(
         mapping=mapping,
         agency_code=agency,

@@ -18,7 +18,8 @@ MODEL_MODULES = (
     "app.kernel.idempotency",
     "app.identity.models",
     "catalog.resources.models",
-    "catalog.formats.models",
+    "catalog.harvest.models",
+    "catalog.imports.models",
     "catalog.collection.models",
     "exchange.requests.models",
     "exchange.policies.models",
@@ -33,6 +34,8 @@ MODEL_MODULES = (
 MACHINE_MODULES = (
     "app.identity.witnesses",
     "catalog.resources.states",
+    "catalog.imports.states",
+    "catalog.harvest.states",
     "catalog.collection.states",
     "exchange.requests.states",
     "exchange.policies.states",

@@ -26,6 +26,8 @@ from app.kernel.jobs import Work
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection import service as collection
+from catalog.harvest import service as harvest
+from catalog.imports import work as imports
 from catalog.resources import service as resources
 from catalog.resources import use
 from catalog.search import indexing
@@ -72,7 +74,14 @@ def tasks(settings: Settings) -> dict[str, Work]:
         deadlines.sweep(session, consequences())
 
     mails = {digests.SEND: digests.sending(settings.mailer, settings.public_url)} if settings.mailer else {}
-    return {deadlines.WAKE: wake, **collection.TASKS, **agreements.TASKS, **mails}
+    return {
+        deadlines.WAKE: wake,
+        **imports.TASKS,
+        **harvest.TASKS,
+        **collection.TASKS,
+        **agreements.TASKS,
+        **mails,
+    }
 
 
 class Loops:

@@ -29,12 +29,14 @@ from app.kernel.checkpoint import Cosigner, Signer
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.ledger import LedgerEntry
+from app.kernel.outbound import Outbound
 from app.kernel.timestamping import LedgerTimestamp
 from app.main import ROUTERS, create_app
 from app.settings import Settings
 from catalog.collection import desk
 from catalog.collection.audited import AuditedMember, AuditedRecord
 from catalog.collection.models import AuditFinding
+from catalog.imports import work
 from exchange.delivery.protocol import ReceiptBatch
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
@@ -185,12 +187,47 @@ class Estate:
         self._review(published)
         self._interop(draft, published)
         sheet = workbook(RESOURCE, ITEM).read()
-        self._add("import.create", "draft", Call(file=sheet, form={"as": "draft"}))
-        self._add("import.create", "published", Call(file=sheet, form={"as": "published"}))
-        self._add("import.template", "-", Call())
+        self._imports(sheet)
+
+    def _imports(self, sheet: bytes) -> None:
+        world = self.world
+        self._add("import.submit", "draft", Call(file=sheet, form={"as": "draft"}))
+        self._add("import.submit", "published", Call(file=sheet, form={"as": "published"}))
+        self._add("import.template import.list mapping.list harvest.list", "-", Call())
         by_civil = world.headers("civil", CATALOG)
-        sent = world.client.request(**self.request(("import.create", "draft"), headers=by_civil))
-        self._add("import.read import.rejected", "provider", Call((sent.json()["id"],)))
+        for name in ("received", "previewed"):
+            sent = world.client.request(**self.request(("import.submit", "draft"), headers=by_civil)).json()
+            if name == "previewed":
+                database = OneTransaction(world.client.app.state.database, world.session.connection())  # type: ignore[attr-defined]
+                work.rehearse(database, Outbound(), {"import_id": sent["id"]})
+                world.session.expire_all()
+                sent = world.read("imports", sent["id"], "civil", CATALOG)
+                self._add("import.commit", name, on(sent))
+                self._add("import.rows import.rejected", name, Call((sent["id"],)))
+            self._add("import.read import.events", name, Call((sent["id"],)))
+            self._add("import.cancel", name, on(sent))
+        mapping = {
+            "name": "ours",
+            "title": {"zh": "本单位", "en": "ours"},
+            "fields": {"title": {"column": "名称"}},
+        }
+        self._add("mapping.keep", "-", Call(body={**mapping, "name": "another"}))
+        kept = world.client.request(
+            **self.request(("mapping.keep", "-"), Call(body=mapping), headers=by_civil)
+        ).json()
+        self._add("mapping.read", "provider", Call((kept["id"],)))
+        self._add("mapping.edit", "provider", Call((kept["id"],), mapping, kept["version"]))
+        self._add("mapping.remove", "provider", Call((kept["id"],), None, kept["version"]))
+        source = {"name": "上级目录", "kind": "ckan", "url": "https://data.example.gov.cn"}
+        self._add("harvest.add", "-", Call(body=source))
+        active = world.call("POST", "/harvests", "civil", CATALOG, body=source, expect=201)
+        self._add(
+            "harvest.read harvest.events harvest.run harvest.pause harvest.remove", "active", on(active)
+        )
+        self._add("harvest.edit", "active", on(active, source))
+        paused = world.call("POST", "/harvests", "civil", CATALOG, body=source, expect=201)
+        paused = world.call("POST", f"/harvests/{paused['id']}/pause", "civil", CATALOG, version=1)
+        self._add("harvest.resume", "paused", on(paused))
 
     def _review(self, published: Json) -> None:
         world, record = self.world, samples.body(title="婚姻登记")

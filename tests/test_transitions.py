@@ -18,6 +18,8 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.machine import Machine, may
 from app.tables import machines
+from catalog.harvest.states import HARVEST
+from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
 from tests.catalog.test_collection_states import AUDIT_FINDING_TABLE, FINDING_TABLE, PLAN_TABLE
 from tests.estate import estate_on
@@ -77,17 +79,46 @@ WITNESS_TABLE = """
 new         register  A.s  registered
 registered  retire    A.s  retired
 """
+IMPORT_TABLE = """
+new        submit   O.k,HARVESTER  received
+received   preview  WORKER         previewed
+received   refuse   WORKER         refused
+received   cancel   O.k            cancelled
+previewed  commit   O.k,HARVESTER  committing
+previewed  cancel   O.k            cancelled
+committing finish   WORKER         finished
+committing refuse   WORKER         refused
+"""
+HARVEST_TABLE = """
+new     add     O.k  active
+active  edit    O.k  active
+active  run     O.k  active
+active  pause   O.k  paused
+active  remove  O.k  removed
+paused  edit    O.k  paused
+paused  resume  O.k  active
+paused  remove  O.k  removed
+"""
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
 TABLES |= {
     "resource": RESOURCE_TABLE,
     "revision": REVISION_TABLE,
     "defect": DEFECT_TABLE,
     "ledger_witness": WITNESS_TABLE,
+    "import": IMPORT_TABLE,
+    "harvest": HARVEST_TABLE,
     "plan": PLAN_TABLE,
     "finding": FINDING_TABLE,
     "audit_finding": AUDIT_FINDING_TABLE,
 }
-PARTIES = {"O": "owner", "A": "authority", "IMPORTER": "importer", "COPY": "revision"}
+PARTIES = {
+    "O": "owner",
+    "A": "authority",
+    "IMPORTER": "importer",
+    "HARVESTER": "harvester",
+    "WORKER": "worker",
+    "COPY": "revision",
+}
 ROLES = {
     "c": Role.CLERK,
     "a": Role.APPROVER,
@@ -107,7 +138,9 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
     assert {machine.kind for machine in machines()} == set(TABLES)
 
 
-@pytest.mark.parametrize("machine", [RESOURCE, REVISION, DEFECT, WITNESS], ids=lambda machine: machine.kind)
+@pytest.mark.parametrize(
+    "machine", [RESOURCE, REVISION, DEFECT, WITNESS, IMPORT, HARVEST], ids=lambda machine: machine.kind
+)
 def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:
     expected = {
         (None if source == "new" else source, act): (by, to) for source, act, by, to in rows_of(machine.kind)

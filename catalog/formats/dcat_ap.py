@@ -81,8 +81,10 @@ def read_dcat_ap(stream: BinaryIO, syntax: Syntax, document: JsonValue = None) -
         yield as_row(place, told, notes, shown)
 
 
-def parse(stream: BinaryIO, syntax: Syntax, document: JsonValue = None) -> Graph:
-    """The graph of a file. Errors: FileRefused, FileTooLarge."""
+def parse(
+    stream: BinaryIO, syntax: Syntax, document: JsonValue = None, base: str = "https://import.invalid/"
+) -> Graph:
+    """The graph of a file; what it names relatively stands below `base`. Errors: FileRefused, FileTooLarge."""
     data = stream.read(RDF_LIMIT_BYTES + 1)
     if len(data) > RDF_LIMIT_BYTES:
         raise FileTooLarge(limit=RDF_LIMIT_BYTES)
@@ -92,7 +94,7 @@ def parse(stream: BinaryIO, syntax: Syntax, document: JsonValue = None) -> Graph
             defusedxml.sax.parseString(data, xml.sax.ContentHandler(), forbid_dtd=True)
         elif syntax == "json-ld":
             _require_own_context(document)
-        graph.parse(data=data, format=syntax, publicID="urn:zhengtong:import")
+        graph.parse(data=data, format=syntax, publicID=base)
     except defusedxml.DefusedXmlException as error:
         message = Text("XML 中不得有 DTD 和实体。", "The XML may hold no DTD and no entities.")
         raise FileRefused(message) from error

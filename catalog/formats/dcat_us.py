@@ -64,12 +64,12 @@ def read_dcat_us(document: Members) -> Iterator[Row]:
     )
     for number, entry in enumerate(datasets):
         place = f"dataset[{number}]"
-        if not isinstance(entry, dict) or _nests_beyond(entry, NESTING_LIMIT):
+        if not isinstance(entry, dict) or nests_beyond(entry, NESTING_LIMIT):
             fault = Text("不是数据集对象，或嵌套过深", "not a dataset object, or nested too deep")
             told = SourceRow(number, {"dataset": str(entry)[:200] if isinstance(entry, str) else ""})
             yield Rejected(place, (Fault("", fault),), (told,))
             continue
-        members = {clean(key): _cleaned(value) for key, value in entry.items()}
+        members = {clean(key): cleaned(value) for key, value in entry.items()}
         missing = Text("来源缺少此项", "missing in the source")
         notes = [Fault(f"/{member}", missing, rule) for member in required if not members.get(member)]
         dataset = describe(members)
@@ -84,18 +84,20 @@ def is_version_3(document: Members) -> bool:
     return document.get("@type") == "Catalog" or "DCAT-US 3" in str(title)
 
 
-def _nests_beyond(value: JsonValue, limit: int) -> bool:
+def nests_beyond(value: JsonValue, limit: int) -> bool:
+    """Whether objects and lists stand in one another deeper than `limit`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return limit == 0 or any(_nests_beyond(entry, limit - 1) for entry in inner)
+    return limit == 0 or any(nests_beyond(entry, limit - 1) for entry in inner)
 
 
-def _cleaned(value: JsonValue) -> JsonValue:
+def cleaned(value: JsonValue) -> JsonValue:
+    """The value with texts that a database and a cell can hold."""
     if isinstance(value, str):
         return clean(value)[:CELL_LIMIT]
     if isinstance(value, list):
-        return [_cleaned(entry) for entry in value]
+        return [cleaned(entry) for entry in value]
     if isinstance(value, dict):
-        return {clean(key): _cleaned(entry) for key, entry in value.items()}
+        return {clean(key): cleaned(entry) for key, entry in value.items()}
     return value
 
 

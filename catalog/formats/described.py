@@ -22,6 +22,7 @@ from catalog.text import fold
 # ISO 8601 repeating intervals, and the words of DCAT-US 3 and of the EU table "frequency", as update cycles; any
 # other is 其他 with the words kept.
 _CYCLES: dict[str, UpdateCycle] = {
+    **{cycle.value: cycle for cycle in UpdateCycle},
     "r/pt1s": UpdateCycle.REAL_TIME, "continual": UpdateCycle.REAL_TIME, "cont": UpdateCycle.REAL_TIME,
     "update_cont": UpdateCycle.REAL_TIME, "r/p1d": UpdateCycle.DAILY, "daily": UpdateCycle.DAILY,
     "r/p1w": UpdateCycle.WEEKLY, "r/p7d": UpdateCycle.WEEKLY, "weekly": UpdateCycle.WEEKLY,
@@ -45,8 +46,8 @@ Access = str
 
 @dataclass(slots=True)
 class Described:
-    """What a source says of one dataset; texts are clean. `source_agencies_share` is whether `non-public` means
-    that other agencies may not have it either (DCAT-US), or only the public (DCAT-AP)."""
+    """What a source says of one dataset; texts are clean. `closed_to_agencies` is whether `non-public` means that
+    other agencies may not have it either (DCAT-US), or only the public (DCAT-AP); `sharing` what it says itself."""
 
     identifier: str
     title: str
@@ -55,9 +56,11 @@ class Described:
     publisher: AgencyRef | None = None
     keywords: Sequence[str] = ()
     themes: Sequence[str] = ()
+    items: Sequence[str] = ()
     frequency: str = ""
     access: Access | None = None
     closed_to_agencies: bool = True
+    sharing: SharingType | None = None
     rights: str = ""
     issued: str = ""
     modified: str = ""
@@ -103,6 +106,7 @@ def _values(told: Described, notes: list[Fault]) -> dict[str, JsonValue]:
         "themes": list(dict.fromkeys(theme for theme in known if theme)),
         "categories": [n for n, theme in zip(told.themes, known, strict=True) if n and not theme],
         "keywords": list(dict.fromkeys(word for word in told.keywords if word)),
+        "items": [{"name": name} for name in told.items],
         "format": described.model_dump(mode="json"),
         "sharing": {**sharing, "mode": mode.model_dump(mode="json") if mode else None},
         "openness": openness,
@@ -133,7 +137,7 @@ def _sharing(told: Described, notes: list[Fault]) -> tuple[dict[str, JsonValue],
             reason = stated or _UNCITED
             return {"type": SharingType.NOT_SHARED, "reason": reason, "citation": _UNCITED}, {}
         case "non-public" | None:
-            return {}, {}
+            return ({"type": told.sharing} if told.sharing is SharingType.UNCONDITIONAL else {}), {}
         case unknown:
             message = Text("“{value}”不是规定的取值", "“{value}” is not one of the values").with_(
                 value=unknown[:100]

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from app.kernel.errors import Fault, Invalid
 from app.kernel.text import Text
+from catalog.formats.ckan import MARK, read_ckan
 from catalog.formats.csv_ import read_csv, read_own_csv
 from catalog.formats.dcat_ap import read_dcat_ap
 from catalog.formats.dcat_us import is_version_3, read_dcat_us
@@ -33,6 +34,7 @@ class SourceFormat(StrEnum):
     DCAT_US = "dcat-us"
     DCAT_US_3 = "dcat-us-3"
     DCAT_AP = "dcat-ap"
+    CKAN = "ckan"  # as a harvest writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ def _json(stream: BinaryIO) -> Source:
     if isinstance(document, dict) and isinstance(document.get("dataset"), list):
         kind = SourceFormat.DCAT_US_3 if is_version_3(document) else SourceFormat.DCAT_US
         return Source(kind, read_dcat_us(document))
+    if isinstance(document, dict) and MARK in document and isinstance(document.get("packages"), list):
+        return Source(SourceFormat.CKAN, read_ckan(document))
     marks = {"@context", "@graph", "@id", "@type"}
     first = document[0] if isinstance(document, list) and document else document
     if isinstance(first, dict) and marks & first.keys():

@@ -5,9 +5,10 @@ Owns how an imported record meets the one that is there. Reading files is `catal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import UUID
 
 from sqlalchemy import and_, insert, or_, select
 from sqlalchemy.orm import Session
@@ -59,10 +60,29 @@ class Incoming:
         return self.record.source_id
 
 
-def compare_imported(session: Session, incoming: Sequence[Incoming], *, source: str) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What would come of one record: the resource it is known as, and each field that differs as [is, would be]."""
+
+    outcome: Outcome
+    resource_id: UUID | None = None
+    differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+def compare_imported(session: Session, incoming: Sequence[Incoming], *, source: str) -> list[Compared]:
     """What `upsert_imported` would do with each record, writing nothing."""
     present = _present(session, incoming, source)
-    return [_outcome(present.get(row.source_id), row, source) for row in incoming]
+    return [_compare(present.get(row.source_id), row, source) for row in incoming]
+
+
+def _compare(resource: Resource | None, row: Incoming, source: str) -> Compared:
+    outcome = _outcome(resource, row, source)
+    if resource is None or outcome != "changed":
+        return Compared(outcome, resource.id if resource else None)
+    after = _completed(row, resource, source).model_dump(mode="json")
+    before = ResourceRecord.model_validate(resource.record).model_dump(mode="json")
+    differing = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
+    return Compared(outcome, resource.id, differing)
 
 
 def upsert_imported(

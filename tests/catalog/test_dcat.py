@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from app.demo import sample_city
 from app.kernel.actor import Role
-from catalog.formats.imports import ImportOptions, run_import
+from catalog.imports.run import ImportOptions, run_import
 from catalog.interop.dcat import HYDRA
 from catalog.resources.importing import Incoming, upsert_imported
 from tests.catalog.samples import OPEN, record

@@ -21,11 +21,11 @@ from app.operate import export_workbook
 from catalog.formats import export
 from catalog.formats.csv_ import read_csv
 from catalog.formats.export import write_csv, write_workbook
-from catalog.formats.imports import ImportOptions, import_file
 from catalog.formats.mapping import load_mapping
 from catalog.formats.reading import FileTooLarge, Read
 from catalog.formats.template import COLUMNS
 from catalog.formats.workbook import read_workbook
+from catalog.imports.run import ImportOptions, import_file
 from catalog.resources.importing import Incoming, upsert_imported
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord

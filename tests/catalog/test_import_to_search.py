@@ -7,7 +7,7 @@ from pathlib import Path
 from app.identity import agencies
 from app.kernel.actor import ANONYMOUS, system_actor
 from app.kernel.db import Database
-from catalog.formats.imports import ImportOptions, import_file
+from catalog.imports.run import ImportOptions, import_file
 from catalog.search import indexing, service
 from catalog.search.index import CatalogIndex
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from openpyxl import load_workbook
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from starlette.testclient import TestClient
 
 from app.identity.models import Agency
 from app.kernel.actor import Actor, Role, system_actor
@@ -22,9 +19,10 @@ from app.kernel.errors import Invalid, NotFound, NotPermitted
 from app.kernel.history import Event
 from app.kernel.ledger import LedgerEntry
 from catalog.formats.dcat_us import SCHEMA
-from catalog.formats.imports import ImportOptions, ImportReport, find_run, run_import
-from catalog.formats.models import ImportRun
 from catalog.formats.reading import TIME_LIMIT_S, FileRefused, FileTooLarge
+from catalog.imports.models import ImportRun
+from catalog.imports.run import ImportOptions, find_run, run_import
+from catalog.imports.wire import ImportReport
 from catalog.resources.models import Item, Resource, ResourceVersion
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
 from tests.factories import Town
@@ -209,72 +207,6 @@ class TestWhoImportsForWhom:
             report = run_import(session, workbook(RESOURCE, ITEM), ImportOptions(as_state="draft"), by=by)
             assert counts(report) == (1, 0, 0, 0)
         assert count(session, Resource) == 2
-
-
-class TestOverHttp:
-    def send(
-        self, client: TestClient, headers: dict[str, str], content: io.BytesIO, **form: str
-    ) -> tuple[int, dict[str, object]]:
-        answer = client.post(
-            "/api/v1/imports",
-            headers=headers,
-            data=form,
-            files={"file": ("名.bin", content, "application/octet-stream")},
-        )
-        return answer.status_code, answer.json()
-
-    def test_send_read_mend_and_send_again(self, client: TestClient, session: Session, town: Town) -> None:
-        headers = town.headers("civil", ADMINISTRATOR)
-        wrong = {**RESOURCE, "title": "另一资源", "sharing.type": "共享"}
-        status, report = self.send(
-            client, headers, workbook(RESOURCE, ITEM, {**wrong, **ITEM}), **{"as": "filed"}
-        )
-        assert status == 201 and (report["new"], report["rejected"]) == (1, 1)
-        assert client.get(f"/api/v1/imports/{report['id']}", headers=headers).json() == report
-        answer = client.get(f"/api/v1/imports/{report['id']}/rejected.xlsx", headers=headers)
-        sheet = load_workbook(io.BytesIO(answer.content)).worksheets[0]
-        heads = [str(cell.value) for cell in sheet[1]]
-        position = heads.index("⚠ 共享类型\nSharing")
-        assert heads[position - 1] == "共享类型\nSharing"
-        assert "“共享” is not one of the values" in str(sheet.cell(2, position + 1).value)
-        sheet.cell(2, position, "无条件共享")
-        mended = io.BytesIO()
-        sheet.parent.save(mended)  # type: ignore[union-attr]
-        status, report = self.send(client, headers, mended, **{"as": "filed"})
-        assert status == 201 and (report["new"], report["rejected"]) == (1, 0)
-
-    def test_only_the_importing_agency_reads_the_run(
-        self, client: TestClient, session: Session, town: Town
-    ) -> None:
-        headers = town.headers("civil", ADMINISTRATOR)
-        _, report = self.send(client, headers, workbook(RESOURCE, ITEM))
-        other = town.headers("health", ADMINISTRATOR)
-        for path in ("", "/rejected.xlsx"):
-            assert client.get(f"/api/v1/imports/{report['id']}{path}", headers=other).status_code == 404
-
-    def test_a_clerk_does_not_import(self, client: TestClient, session: Session, town: Town) -> None:
-        status, _ = self.send(client, town.headers("civil", Role.CLERK), workbook(RESOURCE, ITEM))
-        assert status == 403
-
-    def test_a_zip_bomb_gets_its_problem_and_leaves_nothing(
-        self, client: TestClient, session: Session, town: Town
-    ) -> None:
-        bomb = io.BytesIO()
-        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("xl/workbook.xml", "<workbook/>")
-            with archive.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as member:
-                for _ in range(64):
-                    member.write(bytes(1 << 20))
-        bomb.seek(0)
-        status, problem = self.send(client, town.headers("civil", ADMINISTRATOR), bomb)
-        assert (status, problem["type"]) == (413, "/problems/file-too-large")
-        assert count(session, ImportRun) == 0 and count(session, Resource) == 0
-
-    def test_the_template_comes_in_the_reader_s_language(self, client: TestClient, town: Town) -> None:
-        headers = {**town.headers("civil", ADMINISTRATOR), "accept-language": "zh-CN"}
-        answer = client.get("/api/v1/imports/template.xlsx", headers=headers)
-        assert answer.status_code == 200
-        assert load_workbook(io.BytesIO(answer.content)).sheetnames[0] == "目录"
 
 
 class TestRealCatalogs:

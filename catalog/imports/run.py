@@ -7,13 +7,14 @@ those already there is `resources.importing`'s.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.identity import agencies
@@ -25,26 +26,36 @@ from app.kernel.clock import new_id, now
 from app.kernel.db import Database, lift_statement_timeout
 from app.kernel.errors import Fault, NotFound, NotPermitted
 from app.kernel.text import Text
-from app.kernel.wire import Label, Wire
+from catalog.formats.described import NO_IDENTIFIER
 from catalog.formats.detect import SourceFormat, open_source
-from catalog.formats.mapping import load_mapping
-from catalog.formats.models import ImportRun
 from catalog.formats.reading import (
     TIME_LIMIT_S,
     UPLOAD_LIMIT_BYTES,
     AgencyRef,
-    CellFault,
     FileTooLarge,
     Read,
     Rejected,
     Row,
-    SourceRow,
 )
+from catalog.imports.mappings import find_mapping
+from catalog.imports.models import ImportRow, ImportRun
+from catalog.imports.wire import ImportReport, RejectedEntry, Remark
 from catalog.resources import service
-from catalog.resources.importing import BATCH, ImportState, Incoming, compare_imported, upsert_imported
+from catalog.resources.importing import (
+    BATCH,
+    Compared,
+    ImportState,
+    Incoming,
+    compare_imported,
+    upsert_imported,
+)
 from catalog.resources.record import content_hash
 
+SHOWN_LIMIT = 400  # characters of a value that differs
 KEPT_LIMIT = 5_000  # notes, and source rows of what was rejected, that a run keeps in words; all are counted
+
+Told = Literal["in_run", "in_rows", "nowhere"]
+"""Where a run says in words what came of each resource: in itself (up to KEPT_LIMIT), in rows beside it, or not."""
 
 Progress = Callable[[int], None]
 """Called now and then with the number of rows read so far."""
@@ -62,82 +73,7 @@ class ImportOptions:
     as_state: ImportState = "published"
     dry_run: bool = False
     encoding: str | None = None
-
-
-class Remark(Wire):
-    """A fault, or a note on what was not read, at its place."""
-
-    place: str
-    field: str
-    message: Label
-    rule: Label | None = None
-    row: int = 0
-    column: str = ""
-
-    @classmethod
-    def of(cls, place: str, fault: Fault) -> Remark:
-        at = (fault.row, fault.column) if isinstance(fault, CellFault) else (0, "")
-        rule = Label.of(fault.rule) if fault.rule else None
-        return cls(
-            place=place,
-            field=fault.field,
-            message=Label.of(fault.message),
-            rule=rule,
-            row=at[0],
-            column=at[1],
-        )
-
-    def as_fault(self) -> Fault:
-        rule = Text(self.rule.zh, self.rule.en) if self.rule else None
-        message = Text(self.message.zh, self.message.en)
-        if self.column:
-            return CellFault(self.field, message, rule, row=self.row, column=self.column)
-        return Fault(self.field, message, rule)
-
-
-class RejectedCells(Wire):
-    """One source row of what was rejected."""
-
-    number: int
-    cells: dict[str, str]
-
-
-class RejectedEntry(Wire):
-    """One resource that was not brought in, its faults and its source rows."""
-
-    place: str
-    faults: list[Remark]
-    rows: list[RejectedCells]
-
-    @classmethod
-    def of(cls, entry: Rejected) -> RejectedEntry:
-        return cls(
-            place=entry.place,
-            faults=[Remark.of(entry.place, fault) for fault in entry.faults],
-            rows=[RejectedCells(number=row.number, cells=dict(row.cells)) for row in entry.rows],
-        )
-
-    def as_rejected(self) -> Rejected:
-        rows = tuple(SourceRow(row.number, row.cells) for row in self.rows)
-        return Rejected(self.place, tuple(fault.as_fault() for fault in self.faults), rows)
-
-
-class ImportReport(Wire):
-    """What came of an import. `rejected` counts all; `rejected_rows` and `notes` stop at KEPT_LIMIT."""
-
-    id: UUID
-    source: str
-    format: SourceFormat
-    mapping: str | None
-    as_state: ImportState
-    dry_run: bool
-    new: int
-    changed: int
-    unchanged: int
-    rejected: int
-    agencies_created: list[str]
-    notes: list[Remark]
-    rejected_rows: list[RejectedEntry]
+    told: Told = "in_run"
 
 
 def import_file(
@@ -166,10 +102,10 @@ def run_import(
     stream.seek(0)
     digest = _sha256(stream)
     lift_statement_timeout(session)
-    reach = _reach(session, options, by)
+    reach = find_reach(session, options, by)
     source = open_source(
         stream,
-        mapping=load_mapping(options.mapping) if options.mapping else None,
+        mapping=find_mapping(session, options.mapping, _keeper(reach, by)) if options.mapping else None,
         encoding=options.encoding,
         # The template asks for all that filing demands; catalogs of others do not know our demands.
         for_filing=options.as_state != "draft",
@@ -212,6 +148,11 @@ def _sha256(stream: BinaryIO) -> bytes:
     return digest.digest()
 
 
+def _keeper(reach: Reach, by: Actor) -> UUID | None:
+    """Whose mappings count: the importer's agency, for the operator the agency that every row is of."""
+    return by.agency_id or (reach.agency.id if reach.agency else None)
+
+
 def _name(source_format: SourceFormat, options: ImportOptions) -> str:
     """What the source is called; a CSV is known by its mapping."""
     if source_format is SourceFormat.CSV and options.mapping:
@@ -221,7 +162,7 @@ def _name(source_format: SourceFormat, options: ImportOptions) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reach:
+class Reach:
     """For whom an import may bring resources in. `agency` is that of every row, if one is set; `own_only` refuses
     rows that name another. `places` are the jurisdictions whose agencies may be meant (None: all)."""
 
@@ -234,7 +175,7 @@ class _Reach:
         return self.places is None or agency.jurisdiction_id in self.places
 
 
-def _reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
+def find_reach(session: Session, options: ImportOptions, by: Actor) -> Reach:
     """An agency imports for itself, as draft or filed; an authority and the operator for others too.
 
     Errors: NotFound, NotPermitted.
@@ -251,7 +192,7 @@ def _reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
     else:
         jurisdiction = agencies.root_jurisdiction(session)
     agency = agencies.find_agency(session, options.agency_code) if options.agency_code else None
-    reach = _Reach(jurisdiction, agency, False, places)
+    reach = Reach(jurisdiction, agency, False, places)
     if options.agency_code and (agency is None or not reach.covers(agency)):
         message = Text("没有登记单位 {code}。", "No agency {code} is registered.")
         raise NotFound(message.with_(code=options.agency_code))
@@ -262,7 +203,7 @@ def _reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
     return reach
 
 
-def _own_reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
+def _own_reach(session: Session, options: ImportOptions, by: Actor) -> Reach:
     if by.agency_id is None:
         raise NotPermitted()
     own = agencies.agency(session, by.agency_id)
@@ -276,16 +217,23 @@ def _own_reach(session: Session, options: ImportOptions, by: Actor) -> _Reach:
             ),
             basis="809-16",
         )
-    return _Reach(
+    return Reach(
         session.get_one(Jurisdiction, own.jurisdiction_id), own, True, frozenset({own.jurisdiction_id})
     )
+
+
+def _shortened(value: Any) -> Any:
+    """A value as a preview shows it: whole, or the beginning of its JSON."""
+    text = json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= SHOWN_LIMIT else text[:SHOWN_LIMIT] + "…"
 
 
 class _Bringing:
     """One run at work: sorts rows, brings them in by batches, counts, and writes the run in the end."""
 
-    def __init__(self, session: Session, reach: _Reach, name: str, options: ImportOptions, by: Actor) -> None:
+    def __init__(self, session: Session, reach: Reach, name: str, options: ImportOptions, by: Actor) -> None:
         self.session, self.reach, self.options, self.by = session, reach, options, by
+        self.run_id = new_id()
         whose = reach.agency.credit_code or str(reach.agency.id) if reach.agency else reach.jurisdiction.code
         self.source = f"{name}:{whose}"  # two importers' catalogs of one name never meet
         self.counts = {"new": 0, "changed": 0, "unchanged": 0}
@@ -294,7 +242,9 @@ class _Bringing:
         self.notes: list[Remark] = []
         self.rejected_rows: list[RejectedEntry] = []
         self._kept = 0
-        self._waiting: list[Incoming] = []
+        self._number = 0
+        self._rows: list[dict[str, Any]] = []
+        self._waiting: list[tuple[Read, Incoming]] = []
         self._seen: dict[str, str] = {}
         self._agencies: dict[AgencyRef, Agency | Fault] = {}
         self._content = hashlib.sha256()
@@ -309,37 +259,75 @@ class _Bringing:
         if isinstance(agency, Fault):
             self._reject(Rejected(row.place, (agency,), row.rows))
         elif source_id is None:
-            message = Text("没有标识，再次导入时无法认出", "no identifier: it could not be recognised again")
-            self._reject(Rejected(row.place, (Fault("/source_id", message),), row.rows))
+            self._reject(Rejected(row.place, (Fault("/source_id", NO_IDENTIFIER),), row.rows))
         elif source_id in self._seen:
-            message = Text("与 {place} 的标识相同", "has the identifier of {place}").with_(
-                place=self._seen[source_id]
+            message = Text("“{id}”与 {place} 的标识相同", "“{id}” is the identifier of {place} too").with_(
+                id=source_id, place=self._seen[source_id]
             )
             self._reject(Rejected(row.place, (Fault("/source_id", message),), row.rows))
         else:
             self._seen[source_id] = row.place
             self._note(row)
             self._content.update(f"{source_id}\t{content_hash(row.record).hex()}\n".encode())
-            self._waiting.append(Incoming(agency, row.record, row.unstated))
+            self._waiting.append((row, Incoming(agency, row.record, row.unstated)))
             if len(self._waiting) == BATCH:
                 self.bring()
 
     def bring(self) -> None:
         """Bring in what waits."""
+        incoming = [each for _, each in self._waiting]
         if self.options.dry_run:
-            outcomes = compare_imported(self.session, self._waiting, source=self.source)
+            compared = compare_imported(self.session, incoming, source=self.source)
+            outcomes = [each.outcome for each in compared]
+            for (row, _), each in zip(self._waiting, compared, strict=True):
+                self._tell(row, each)
         else:
             outcomes = upsert_imported(
-                self.session, self._waiting, source=self.source, as_state=self.options.as_state, by=self.by
+                self.session, incoming, source=self.source, as_state=self.options.as_state, by=self.by
             )
         for outcome in outcomes:
             self.counts[outcome] += 1
         self._waiting.clear()
+        if self._rows:
+            self.session.execute(insert(ImportRow), self._rows)
+            self._rows.clear()
+
+    def _tell(self, row: Read, compared: Compared) -> None:
+        """A line of the preview for a resource that would come in."""
+        notes = [Remark.of(row.place, note).model_dump(mode="json") for note in row.notes]
+        detail: dict[str, Any] = {"notes": notes} if notes else {}
+        if compared.differences:
+            detail["differences"] = {
+                name: [_shortened(was), _shortened(would_be)]
+                for name, (was, would_be) in compared.differences.items()
+            }
+        self._line(
+            row, compared.outcome, detail, row.record.title, row.record.source_id, compared.resource_id
+        )
+
+    def _line(
+        self,
+        row: Row,
+        outcome: str,
+        detail: dict[str, Any],
+        title: str | None = None,
+        source_id: str | None = None,
+        resource_id: UUID | None = None,
+    ) -> None:
+        if self.options.told != "in_rows":
+            return
+        self._number += 1
+        self._rows.append(
+            {
+                "run_id": self.run_id, "number": self._number, "outcome": outcome, "place": row.place,
+                "title": title, "source_id": source_id, "resource_id": resource_id, "detail": detail,
+            }
+        )  # fmt: skip
 
     def close(self, source_format: SourceFormat, file_sha256: bytes) -> ImportRun:
         """Write the run and, unless it was a rehearsal, its entry in the ledger."""
         run = ImportRun(
-            id=new_id(), created_at=now(), agency_id=self.by.agency_id, actor_name=self.by.name,
+            id=self.run_id, created_at=now(), agency_id=self.by.agency_id, actor_name=self.by.name,
             jurisdiction_id=self.reach.jurisdiction.id, source=self.source, format=source_format,
             mapping=self.options.mapping if source_format is SourceFormat.CSV else None,
             as_state=self.options.as_state, dry_run=self.options.dry_run, file_sha256=file_sha256,
@@ -368,11 +356,12 @@ class _Bringing:
     def _reject(self, row: Rejected) -> None:
         self.rejected += 1
         self._kept += max(1, len(row.rows))
-        if self._kept <= KEPT_LIMIT:
+        if self.options.told == "in_run" and self._kept <= KEPT_LIMIT:
             self.rejected_rows.append(RejectedEntry.of(row))
+        self._line(row, "rejected", RejectedEntry.of(row).model_dump(mode="json", exclude={"place"}))
 
     def _note(self, row: Read) -> None:
-        room = KEPT_LIMIT - len(self.notes)
+        room = KEPT_LIMIT - len(self.notes) if self.options.told == "in_run" else 0
         self.notes += [Remark.of(row.place, note) for note in row.notes[:room]]
 
     def _agency(self, named: AgencyRef | None) -> Agency | Fault:

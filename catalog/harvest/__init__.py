@@ -1,0 +1,1 @@
+"""Harvesting: catalogs of others, fetched on a schedule and imported."""
