@@ -29,6 +29,7 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --severity-level medium app catalog exchange migrations
 	$(BIN)/python -m app.generate --check
 
 generate: .venv/ready

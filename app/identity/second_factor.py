@@ -113,7 +113,7 @@ def _takes(row: SecondFactor, code: str, seal: Seal) -> bool:
 
 
 def _totp(key: bytes) -> TOTP:
-    return TOTP(key, DIGITS, SHA1(), STEP_S)  # noqa: S303 - HMAC-SHA-1, which every authenticator knows
+    return TOTP(key, DIGITS, SHA1(), STEP_S)  # noqa: S303  # HMAC-SHA-1, which every authenticator knows  # nosec B303
 
 
 def _recovery_code() -> str:

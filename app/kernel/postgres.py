@@ -47,7 +47,7 @@ from app.kernel.text import Text
 _log = logging.getLogger(__name__)
 _SOCKET = ".s.PGSQL.5432"  # the port only names the socket; every cluster has its own folder
 _SOCKET_PATH_LIMIT = 103  # bytes in sun_path: 107 on Linux, 103 on macOS
-_SHORT_SOCKET_PREFIX = "/tmp/zhengtong-"  # noqa: S108  # mkdtemp adds a random end and closes it to others
+_SHORT_SOCKET_PREFIX = "/tmp/zhengtong-"  # noqa: S108  # mkdtemp adds a random end and closes it to others  # nosec B108
 _POLL_S = 0.02
 _REPORT_EVERY_S = 10.0
 

@@ -261,7 +261,9 @@ class TableProvider:
         order = ", ".join(map(quote_identifier, source.key))
         where = compiled.sql_where(source.columns)
         condition = "" if where is None else f" WHERE {where.text}"
-        statement = f"SELECT {columns} FROM {table}{condition} ORDER BY {order} LIMIT %s OFFSET %s"
+        statement = (
+            f"SELECT {columns} FROM {table}{condition} ORDER BY {order} LIMIT %s OFFSET %s"  # quoted names  # nosec B608
+        )
         values: Sequence[object] = () if where is None else where.values
 
         def fetch(limit: int, offset: int) -> AsyncGenerator[Page]:

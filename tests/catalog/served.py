@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from fastapi import FastAPI
 
 from app.kernel.actor import Role
 from app.kernel.db import Database
@@ -22,8 +19,7 @@ from catalog.resources.importing import ImportState, Incoming, upsert_imported
 from catalog.search.indexing import run_once
 from tests.catalog.samples import OPEN, record
 from tests.factories import OPERATOR, Town
-
-PATIENCE_S = 20
+from tests.serving import serving
 
 LAMPS: dict[str, Any] = {
     "title": "路灯清册", "title_en": "Street lamps", "abstract": "全市路灯", "keywords": ["路灯", "照明"], "themes": ["construction"],
@@ -61,20 +57,11 @@ def served(database: Database, keys: ServiceKeys, folder: Path) -> Iterator[Serv
         for agency, state, values in stock:
             one = Incoming(town.agencies[agency], record(**{**values, "source_id": values["title"]}))
             upsert_imported(session, [one], source="s", as_state=state, by=OPERATOR)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def make(url: str) -> FastAPI:
         app = create_app(Settings(data=folder, database_url="", public_url=url), database, keys)
         run_once(database, app.state.index)
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + PATIENCE_S
-        while not server.started:
-            assert time.monotonic() < deadline, "the service did not start"
-            threading.Event().wait(0.01)
-        try:
-            yield Served(url, town, clerk)
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
-            app.state.index.close()
+        return app
+
+    with serving(make) as url:
+        yield Served(url, town, clerk)
