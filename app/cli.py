@@ -364,6 +364,7 @@ def openapi() -> None:
 cli.command("verify-ledger")(cli_ledger.verify_ledger)
 cli.command("verify-proof")(cli_ledger.verify_proof)
 cli.command("witness")(cli_ledger.witness)
+cli.command("erase-names")(cli_ledger.erase_names)
 
 
 def main() -> None:

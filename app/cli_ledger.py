@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,6 +133,23 @@ def verify_proof(
     ]  # fmt: skip
     finish({"position": position, "size": size, "cosigned": seen}, lines, as_json=as_json,
            ok=len(seen) == len(cosigners))  # fmt: skip
+
+
+def erase_names(
+    before: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="此日以前的，缺省为保存期届满的 before this day"),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """删除保存期届满的办理人姓名，账本仍可核验。Erase names whose term has ended; the ledger still verifies."""
+    from app.operate import erase_names as erase
+
+    with opened(data) as (_, database):
+        count, day = erase(database, before.date() if before else None)
+    line = pick(f"{day} 以前 {count} 条记录的姓名已删除", f"names erased from {count} records before {day}")
+    finish({"events": count, "before": day.isoformat()}, [line], as_json=as_json)
 
 
 def witness(

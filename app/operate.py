@@ -8,25 +8,27 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from cryptography.x509 import Certificate
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
-from app.identity.models import Agency, Client, Jurisdiction, Person, SecondFactor
-from app.kernel import history, ledger, timestamping, verification
+from app.identity.models import Agency, Client, Jurisdiction, Person, RuleProfileRow, SecondFactor
+from app.kernel import erasure, history, ledger, timestamping, verification
 from app.kernel.actor import Actor, ActorKind, Role, system_actor
+from app.kernel.calendar import legal_date
 from app.kernel.checkpoint import VerifierKey
+from app.kernel.clock import now
 from app.kernel.db import Database, lift_statement_timeout
-from app.kernel.errors import Conflict
+from app.kernel.errors import Conflict, Fault, Invalid
 from app.kernel.keys import ServiceKeys
 from app.kernel.text import Text
 from app.kernel.verification import Difference
@@ -200,13 +202,41 @@ def verify_export(
     return size, differences, {"log": str(log), "witnesses": [str(one) for one in cosigners]}
 
 
+def erase_names(database: Database, before: date | None) -> tuple[int, date]:
+    """Remove the names of who acted from the history before a day, by default as much as the term allows; returns of
+    how many events, and the day. Errors: Invalid where names of that time are still to be kept (809-29)."""
+    with database.transaction() as session:
+        kept_from = _keeping_from(session)
+    if before is None:
+        before = kept_from
+    elif before > kept_from:
+        rule = Text("须早于 {day}（809号令第二十九条）", "not after {day} (Decree 809 Art. 29)").with_(
+            day=kept_from
+        )
+        raise Invalid(faults=[Fault("/before", Text("仍在保存期内", "still to be kept"), rule)])
+    moment = datetime.combine(before, datetime.min.time(), UTC)
+    total, erased = 0, 1
+    while erased:
+        with database.transaction() as session:
+            erased = erasure.erase_names(session, before=moment, by=OPERATOR, reason="保存期届满")
+        total += erased
+    return total, before
+
+
+def _keeping_from(session: Session) -> date:
+    """The first day whose records are still to be kept: of all profiles the longest term counts."""
+    years = session.scalar(select(func.max(RuleProfileRow.profile["options"]["record_years"].as_integer())))
+    today = legal_date(now())
+    return today.replace(year=today.year - (years or 3), day=min(today.day, 28))
+
+
 def _number_pending(database: Database, keys: ServiceKeys) -> None:
     with database.transaction() as session:
         while ledger.sequence(session, keys.ledger):
             pass
 
 
-def _attested(session: Session) -> Iterator[tuple[UUID, Mapping[str, Any]]]:
+def _attested(session: Session) -> verification.Contents:
     return chain(history.ledgered_contents(session), receipts.ledgered_contents(session))
 
 

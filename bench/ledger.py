@@ -72,7 +72,7 @@ def _event(number: int) -> Event:
 
 
 def _record(database: Database, events: Sequence[Event]) -> None:
-    columns = [name for name in Event.__table__.c if name not in ("position", "transaction")]
+    columns = [c.name for c in Event.__table__.columns if c.name not in ("position", "transaction")]
     for start in range(0, len(events), BATCH):
         rows = [{name: getattr(event, name) for name in columns} for event in events[start : start + BATCH]]
         with database.transaction() as session:

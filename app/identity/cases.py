@@ -92,7 +92,7 @@ def deadlines_out(session: Session, kind: str, subject_id: UUID) -> list[Deadlin
 
 class EventOut(Wire):
     """One thing that happened to the case; `id` finds its entry in the ledger, which attests `content`: the SHA-256
-    of its canonical form (RFC 8785) is the entry's. None where there is no entry."""
+    of its canonical form (RFC 8785) is the entry's. None where there is no entry, or a name was erased."""
 
     id: UUID
     at: datetime
@@ -127,6 +127,6 @@ def events_out(
             continue
         name = machine.acts.get(event.act) or notes.get(event.act) or Text(event.act, event.act)
         members = {member: getattr(event, member) for member in plain}
-        content = event.content() if event.ledgered else None
+        content = event.content() if event.ledgered and event.erased_by is None else None
         found.append(EventOut(act_name=Label.of(name), content=content, **members))
     return found

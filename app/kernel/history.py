@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     BigInteger,
+    ColumnExpressionArgument,
     CursorResult,
     Identity,
     Index,
@@ -75,10 +76,12 @@ class Event(Base):
     legal_basis: Mapped[str | None]
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     ledgered: Mapped[bool]  # whether an entry of the same id stands in the ledger
+    erased_by: Mapped[UUID | None]  # the decision that removed the name of who acted (app.kernel.erasure)
 
     __table_args__ = (
         Index("ix_event_subject", "kind", "subject_id", "position"),
         Index("ix_event_transaction", "transaction", "position"),
+        Index("ix_event_erased_by", "erased_by", postgresql_where=text("erased_by IS NOT NULL")),
     )
 
     def content(self) -> dict[str, Any]:
@@ -103,7 +106,9 @@ class Event(Base):
 
 _EVENT = table_of(Event)
 # All but what the database fills.
-_COLUMNS = tuple(column.name for column in _EVENT.columns if column.name not in ("position", "transaction"))
+_COLUMNS = tuple(
+    column.name for column in _EVENT.columns if column.name not in ("position", "transaction", "erased_by")
+)
 
 
 class StateTransition(Base):
@@ -362,9 +367,18 @@ def _party(row: Transition, by: Actor, parties: frozenset[Party]) -> Party:
     raise AssertionError("checked by _require_may")
 
 
-def ledgered_contents(session: Session) -> Iterator[tuple[UUID, dict[str, Any]]]:
-    """Every event that has a ledger entry, with the content its entry attests."""
-    query = select(*_EVENT.c).where(_EVENT.c.ledgered).order_by(_EVENT.c.position)
+def ledgered_contents(session: Session) -> Iterator[tuple[UUID, dict[str, Any] | None]]:
+    """Every event that has a ledger entry, with the content its entry attests; None where a name was erased."""
+    yield from contents(session, Event.ledgered, Event.erased_by.is_(None))
+    erased = select(Event.id).where(Event.ledgered, Event.erased_by.is_not(None))
+    yield from ((entry_id, None) for entry_id in session.scalars(erased.execution_options(yield_per=2000)))
+
+
+def contents(
+    session: Session, *where: ColumnExpressionArgument[bool]
+) -> Iterator[tuple[UUID, dict[str, Any]]]:
+    """The events that are chosen, in order, each with its content as it is now."""
+    query = select(*_EVENT.c).where(*where).order_by(_EVENT.c.position)
     for row in session.execute(query.execution_options(yield_per=2000)):
         yield (
             row.id,

@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, literal, select
 from sqlalchemy.orm import Session
 
-from app.kernel import cosigning, ledger, merkle
+from app.kernel import cosigning, erasure, ledger, merkle
 from app.kernel.checkpoint import COSIGNATURE, LOG, VerifierKey, read_cosignature, read_note
 from app.kernel.db import lift_statement_timeout
 from app.kernel.errors import Fault, Invalid
@@ -29,7 +29,9 @@ FORMAT = "zhengtong-ledger/2"
 BATCH = 2_000
 WIDTH = merkle.TILE_WIDTH
 
-Contents = Iterable[tuple[UUID, Mapping[str, Any]]]
+Contents = Iterable[tuple[UUID, Mapping[str, Any] | None]]
+"""Entry ids with what was attested; None where it was erased by a decision and only the entry still tells of it."""
+ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ def verify(session: Session, *, key: VerifierKey, contents: Contents) -> tuple[i
     if walk.run():
         walk.differences += _strays(session, walk)
         walk.differences += _check_contents(session, walk.size, contents)
+        for decision, what in erasure.differing(session):
+            walk.differences.append(_decision(None, f"{decision}：{what.zh}", f"{decision}: {what.en}"))
     return walk.size, walk.differences
 
 
@@ -291,7 +295,7 @@ def _check_contents(session: Session, size: int, contents: Contents) -> Iterator
                 seen[position] = 1
             if attested is None:
                 yield _decision(None, f"{entry_id} 未入账本", f"{entry_id} is not in the ledger")
-            elif attested != ledger.content_hash(content):
+            elif content is not None and attested != ledger.content_hash(content):
                 yield _decision(
                     position, f"{entry_id} 的内容与所存证的不同", f"{entry_id}: content differs from what was attested"
                 )  # fmt: skip
@@ -309,7 +313,7 @@ def _decision(position: int | None, zh: str, en: str) -> Difference:
     return Difference("decision", position, Text(zh, en))
 
 
-def _batches(contents: Contents) -> Iterator[list[tuple[UUID, Mapping[str, Any]]]]:
+def _batches(contents: Contents) -> Iterator[list[tuple[UUID, Mapping[str, Any] | None]]]:
     rest = iter(contents)
     while batch := list(islice(rest, BATCH)):
         yield batch
@@ -334,7 +338,7 @@ def export(session: Session, file: Path, *, key: VerifierKey, contents: Contents
         for entry_id, content in batch:
             position, _ = known.get(entry_id, (None, b""))
             if position is not None and position < size:
-                hashes[position] = ledger.content_hash(content).hex()
+                hashes[position] = ERASED if content is None else ledger.content_hash(content).hex()
     heads = [[head.size, head.root.hex(), head.note, head.cosignatures] for head in _heads(session)]
     witnesses = [str(witness) for witness in cosigning.witness_keys(session)]
     with file.open("w", encoding="utf-8") as out:
@@ -356,7 +360,7 @@ def verify_file(
     def leaves(lines: Iterable[str]) -> Generator[tuple[int, bytes | None]]:
         for position, line in enumerate(lines):
             leaf, content_hash = json.loads(line)
-            if leaf is not None and content_hash != json.loads(leaf)["content_sha256"]:
+            if leaf is not None and content_hash not in (ERASED, json.loads(leaf)["content_sha256"]):
                 differing.append(
                     _decision(position, "内容与所存证的不同", "content differs from what was attested")
                     if content_hash

@@ -1,4 +1,4 @@
-"""The ledger, further: witnesses, their cosignatures, time stamps."""
+"""The ledger, further: witnesses, their cosignatures, time stamps, erasure of names."""
 
 from alembic import op
 
@@ -9,6 +9,7 @@ down_revision = "0014"
 def upgrade() -> None:
     op.execute(WITNESSES)
     op.execute(TIMESTAMPS)
+    op.execute(ERASURE)
 
 
 WITNESSES = """
@@ -44,4 +45,23 @@ CREATE TABLE ledger_timestamp (
 );
 CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON ledger_timestamp
     FOR EACH ROW EXECUTE FUNCTION forbid_change();
+"""
+
+# Nothing of an event changes but that, once, the name of who acted is removed by a decision.
+ERASURE = """
+ALTER TABLE event ADD COLUMN erased_by uuid;
+CREATE INDEX ix_event_erased_by ON event (erased_by) WHERE erased_by IS NOT NULL;
+CREATE FUNCTION forbid_change_but_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE erasable text[] := ARRAY['actor_id', 'actor_name', 'erased_by'];
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.erased_by IS NULL AND NEW.erased_by IS NOT NULL
+        AND NEW.actor_id IS NULL AND NEW.actor_name = ''
+        AND to_jsonb(NEW) - erasable = to_jsonb(OLD) - erasable THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME USING ERRCODE = 'ZT001';
+END $$;
+DROP TRIGGER forbid_change ON event;
+CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON event
+    FOR EACH ROW EXECUTE FUNCTION forbid_change_but_erasure();
 """
