@@ -290,7 +290,7 @@ FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.csv"\r\
     ("key", "limit", "begun", "media_type"),
     [
         (DRAFT, BODY_LIMIT_BYTES, b"[", "application/json"),
-        (("import.create", "draft"), UPLOAD_LIMIT_BYTES, FORM, "multipart/form-data; boundary=x"),
+        (("import.submit", "draft"), UPLOAD_LIMIT_BYTES, FORM, "multipart/form-data; boundary=x"),
     ],
     ids=["JSON", "a file"],
 )
@@ -362,11 +362,11 @@ def test_a_file_that_cannot_come_in(stage: Stage, name: str) -> None:
         "files": {"file": ("目录.csv", content)},
         "data": {"mapping": "taoyuan", "as": "draft"},
     }
-    refused(stage, ("import.create", "draft"), status, slug, **sent)
+    refused(stage, ("import.submit", "draft"), status, slug, **sent)
 
 
 def test_an_import_names_what_it_lacks(stage: Stage) -> None:
-    key = ("import.create", "draft")
+    key = ("import.submit", "draft")
     refused(stage, key, 422, data={"as": "draft"}, field="/file")
     files = {"file": ("目录.xlsx", workbook(RESOURCE, ITEM).getvalue())}
     refused(stage, key, 422, data={"as": "gone"}, files=files, field="/as")

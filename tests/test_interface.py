@@ -40,7 +40,7 @@ NO_VERSION = {
 # Creations whose answers are not kept.
 NOT_ONCE = {
     "grant.issue": "the answer is a credential",
-    "import.create": "the body is a file; the same rows are recognised and change nothing",
+    "import.submit": "the body is a file; the same rows are recognised and change nothing",
     "person.issue_secret": "the answer is a secret",
     "person.register": "the answer is a secret; a login exists once",
     "session.create": "the answer is a credential",

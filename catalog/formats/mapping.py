@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from app.kernel.errors import Fault, NotFound
-from app.kernel.text import Storable, Text
+from app.kernel.text import Storable, Text, storable
 from app.kernel.wire import Label, ShortText, Wire
 from catalog.formats.field_list import read_field_list
 from catalog.formats.format_names import describe_formats
@@ -109,6 +109,19 @@ class ColumnMapping(Wire):
     fields: Annotated[dict[FieldPath, FieldRule], Field(min_length=1, max_length=100)]
     item: Annotated[dict[FieldPath, FieldRule], Field(max_length=20)] = Field(default_factory=dict)
     kept: Annotated[tuple[ColumnName, ...], Field(max_length=200)] = ()
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        pending: list[JsonValue] = [self.model_dump(mode="json")]
+        while pending:
+            value = pending.pop()
+            if isinstance(value, str):
+                storable(value)
+            elif isinstance(value, dict):
+                pending += [*value, *value.values()]
+            elif isinstance(value, list):
+                pending += value
+        return self
 
     def columns(self) -> frozenset[str]:
         """The columns a table must have."""

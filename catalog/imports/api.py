@@ -19,6 +19,7 @@ from app.kernel.wire import (
     Cursor,
     ExpectedVersion,
     Limit,
+    LinkedRoute,
     Page,
     encode_cursor,
     id_in_cursor,
@@ -44,7 +45,7 @@ from catalog.imports.wire import (
 )
 from catalog.resources.importing import ImportState
 
-router = APIRouter(prefix="/api/v1/imports", tags=["imports"])
+router = APIRouter(prefix="/api/v1/imports", tags=["imports"], route_class=LinkedRoute)
 
 permit_acts(IMPORT)
 permit(

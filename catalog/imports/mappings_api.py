@@ -13,7 +13,16 @@ from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role
 from app.kernel.db import DbSession
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.wire import ExpectedVersion, Page, Wire, set_version
+from app.kernel.wire import (
+    Cursor,
+    ExpectedVersion,
+    Limit,
+    Page,
+    Wire,
+    encode_cursor,
+    read_cursor,
+    set_version,
+)
 from catalog.formats.mapping import ColumnMapping, load_mapping, mapping_names
 from catalog.imports import mappings
 from catalog.imports.models import StoredMapping
@@ -46,10 +55,18 @@ class MappingOut(Wire):
 
 
 @router.get("", operation_id="mapping.list")
-def list_mappings(actor: Annotated[Actor, permitted("mapping.list")], session: DbSession) -> Page[MappingOut]:
+def list_mappings(
+    actor: Annotated[Actor, permitted("mapping.list")],
+    session: DbSession,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[MappingOut]:
     """The mappings of your agency, then those that ship: together everything a name can mean in an import."""
     own = mappings.kept_by(session, actor.agency_id) if actor.agency_id else []
-    return Page(items=[*map(_kept, own), *map(_shipping, mapping_names())])
+    known = [*map(_kept, own), *map(_shipping, mapping_names())]
+    start = read_cursor(cursor, int) if cursor else 0
+    following = encode_cursor(start + limit) if len(known) > start + limit else None
+    return Page(items=known[start : start + limit], next=following)
 
 
 @router.get("/{id}", operation_id="mapping.read")

@@ -21,6 +21,8 @@ from app.kernel.actor import Actor, system_actor
 from app.kernel.errors import NotFound, NotPermitted
 from app.kernel.machine import Party
 from app.kernel.text import Text
+from catalog.formats.detect import SourceFormat, open_source
+from catalog.formats.mapping import ColumnMapping
 from catalog.formats.reading import UPLOAD_LIMIT_BYTES, FileTooLarge
 from catalog.imports.mappings import find_mapping
 from catalog.imports.models import ImportChunk, ImportJob, ImportRow
@@ -47,14 +49,14 @@ def submit(
     """Take a file in and have it rehearsed. `by` is the person in whose name it is done, also where a harvest
     fetched it; `automatic` brings it in without being asked again, unless most of it is refused.
 
-    Errors: FileTooLarge, NotFound, NotPermitted.
+    Errors: FileRefused, FileTooLarge, Invalid, NotFound, NotPermitted.
     """
     size, digest = measured(stream)
     find_reach(session, options, by)
     if by.agency_id is None or by.id is None:
         raise NotPermitted()
-    if options.mapping:
-        find_mapping(session, options.mapping, by.agency_id)
+    mapping = find_mapping(session, options.mapping, by.agency_id) if options.mapping else None
+    _require_readable(stream, mapping, options.encoding)
     job = ImportJob(
         agency_id=by.agency_id, person_id=by.id, harvest_id=harvest_id, file_name=file_name[:200], file_size=size,
         file_sha256=digest, options={**_stored(options), "automatic": automatic}, resources_read=0,
@@ -73,6 +75,15 @@ def submit(
         session.execute(insert(ImportChunk), row)
     jobs.enqueue(session, REHEARSE, {"import_id": str(job.id)}, lock=LOCK)
     return job
+
+
+def _require_readable(stream: BinaryIO, mapping: ColumnMapping | None, encoding: str | None) -> None:
+    """Refuse at once what is none of our formats or cannot be begun to read. A graph takes long: it is left to the
+    worker."""
+    stream.seek(0)
+    source = open_source(stream, mapping=mapping, encoding=encoding)
+    if source.format is not SourceFormat.DCAT_AP:
+        next(source.rows, None)
 
 
 def measured(stream: BinaryIO) -> tuple[int, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -156,24 +155,13 @@ class TestAnImport:
         desk.work(sent)
         assert desk.read(f"imports/{sent['id']}")["state"] == "cancelled"
 
-    def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
+    def test_a_file_that_turns_out_unreadable_is_refused_with_the_reason(
         self, desk: Desk, session: Session
     ) -> None:
-        job = desk.rehearsed(b"%PDF-1.7")
+        job = desk.rehearsed(b"@prefix dcat: <http://www.w3.org/ns/dcat#> . dcat: broken")
         assert (job["state"], job["allowed"]) == ("refused", [])
-        assert job["problem"]["detail"]["zh"].startswith("无法导入") and job["problem"]["detail"]["en"]
-        assert count(session, ImportChunk) == 0
-
-    def test_a_zip_bomb_is_refused(self, desk: Desk, session: Session) -> None:
-        bomb = io.BytesIO()
-        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("xl/workbook.xml", "<workbook/>")
-            with archive.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as member:
-                for _ in range(64):
-                    member.write(bytes(1 << 20))
-        job = desk.rehearsed(bomb.getvalue())
-        assert job["state"] == "refused" and "zip bomb" in job["problem"]["detail"]["en"]
-        assert count(session, ImportRun) == 0
+        assert "Turtle" in job["problem"]["detail"]["zh"] and "Turtle" in job["problem"]["detail"]["en"]
+        assert (count(session, ImportChunk), count(session, ImportRun)) == (0, 0)
 
     def test_who_lost_the_role_meanwhile_brings_nothing_in(self, desk: Desk, session: Session) -> None:
         job = desk.rehearsed(workbook(RESOURCE, ITEM))
