@@ -26,6 +26,7 @@ from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
+from catalog.collection.import_api import router as plan_imports_router
 from catalog.collection.oversight_api import router as oversight_router
 from catalog.harvest.api import router as harvest_router
 from catalog.imports.api import router as imports_router
@@ -90,6 +91,7 @@ ROUTERS = (
     ckan_router,
     records_router,
     collection_router,
+    plan_imports_router,
     oversight_router,
     requests_router,
     narrower_router,

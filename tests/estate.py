@@ -313,6 +313,9 @@ class Estate:
         self._add("collection.check", "-", Call(body={"items": items}))
         self._add("collection.grounds plan.list finding.list notice.list", "-", Call())
         self._add("plan.draft", "-", Call(body=planned(NEW)))
+        schema = b'{"title": "\xe8\xb0\x83\xe6\x9f\xa5", "properties": {"name": {"type": "string"}}}'
+        self._add("plan_import.create plan_import.rejected", "-", Call(file=schema, form={"plan": "{}"}))
+        self._add("plan_import.template", "-", Call())
         draft, cleared = self._plan(NEW, filed=False), self._plan(NEW)
         for name, plan in (("draft", draft), ("filed", cleared)):
             self._add("plan.read plan.events plan.findings", name, on(plan))

@@ -73,25 +73,28 @@ class Layout:
         return CellFault(f"{column.label.zh} ({cell})", message, rule, row=row, column=column.heading)
 
 
-def headings(rows: Sequence[Sequence[str]]) -> tuple[dict[int, Column], int] | None:
+def headings(
+    rows: Sequence[Sequence[str]], columns: tuple[Column, ...] = (*COLUMNS, REST)
+) -> tuple[dict[int, Column], int] | None:
     """The template's columns among the first of `rows` that has them, and how many rows the heading fills (two
     where "提供方" stands over "单位" and "内部部门"). None where it is no heading. A heading that stands twice counts
     where it stands first."""
-    single = _known(rows[0])
+    single = _known(rows[0], columns)
     above, upper = "", []
     for text in rows[0]:  # a merged cell has its text at its left
         above = text or above
         upper.append(above)
     below = list(rows[1]) if len(rows) > 1 else []
     below += [""] * (len(upper) - len(below))
-    double = _known([f"{top}{low}" for top, low in zip(upper, below, strict=False)])
+    double = _known([f"{top}{low}" for top, low in zip(upper, below, strict=False)], columns)
     best, height = (double, 2) if len(double) > len(single) else (single, 1)
     # The sheet of notes names the title alone.
-    return (best, height) if _TITLE in best.values() and len(best) > 1 else None
+    titled = any(column.path == "title" for column in best.values())
+    return (best, height) if titled and len(best) > 1 else None
 
 
-def _known(names: Sequence[str]) -> dict[int, Column]:
-    by_name = _columns_by_heading()
+def _known(names: Sequence[str], columns: tuple[Column, ...]) -> dict[int, Column]:
+    by_name = _columns_by_heading(columns)
     positions: dict[int, Column] = {}
     for position, name in enumerate(names):
         column = by_name.get(_heading(name)) if name else None
@@ -101,10 +104,10 @@ def _known(names: Sequence[str]) -> dict[int, Column]:
 
 
 @lru_cache
-def _columns_by_heading() -> Mapping[str, Column]:
+def _columns_by_heading(columns: tuple[Column, ...]) -> Mapping[str, Column]:
     return {
         _heading(name): column
-        for column in (*COLUMNS, REST)
+        for column in columns
         for name in (column.heading, column.label.zh, column.label.en, *column.also)
     }
 
@@ -183,18 +186,18 @@ def _read(lines: Sequence[Line], layout: Layout, *, for_filing: bool) -> Row:
         message = Text("信息项超过 {n} 个", "more than {n} items").with_(n=ITEM_LIMIT)
         return Rejected(place, (layout.fault(first.number, _ITEM_NAME, message),), rows[:1])
     faults: list[Fault] = [fault for line in lines for fault in line.faults]
-    faults += _differences(lines, layout)
+    faults += differences(lines, layout)
     values: dict[str, JsonValue] = {}
     for column, text in first.texts.items():
         if not column.of_item and column is not REST:
-            _put(values, column, text, first.number, layout, faults)
+            put(values, column, text, first.number, layout, faults)
     _open_on_conditions(values, first)
     items: list[JsonValue] = []
     for line in item_lines:
         item: dict[str, JsonValue] = {}
         for column, text in line.texts.items():
             if column.of_item:
-                _put(item, column, text, line.number, layout, faults)
+                put(item, column, text, line.number, layout, faults)
         items.append(item)
     source_id = first.texts.get(_CODE) or first.texts.get(_TITLE)
     values |= {"items": items, "source_id": source_id}
@@ -206,7 +209,7 @@ def _read(lines: Sequence[Line], layout: Layout, *, for_filing: bool) -> Row:
     broken = record if isinstance(record, tuple) else check_record(record, for_filing=for_filing)
     known = {(f.row, f.column) for f in faults if isinstance(f, CellFault)}
     for fault in broken:
-        row, column = _cell_of(fault.field, first.number, [line.number for line in item_lines])
+        row, column = cell_of(fault.field, first.number, [line.number for line in item_lines])
         if (row, column.heading) not in known:  # one fault a cell: a value refused is not also missing
             faults.append(layout.fault(row, column, fault.message, fault.rule))
     if faults or isinstance(record, tuple):
@@ -256,7 +259,7 @@ def _completed(read: ResourceRecord, further: str) -> ResourceRecord | tuple[Fau
     return validated(ResourceRecord, {**values, **update})
 
 
-def _differences(lines: Sequence[Line], layout: Layout) -> Iterator[Fault]:
+def differences(lines: Sequence[Line], layout: Layout) -> Iterator[Fault]:
     """Resource cells that contradict the first row of their resource."""
     message = Text("与该资源首行（第 {row} 行）不一致", "differs from the first row ({row}) of this resource")
     for line in lines[1:]:
@@ -265,7 +268,7 @@ def _differences(lines: Sequence[Line], layout: Layout) -> Iterator[Fault]:
                 yield layout.fault(line.number, column, message.with_(row=lines[0].number))
 
 
-def _put(
+def put(
     values: dict[str, JsonValue], column: Column, text: str, row: int, layout: Layout, faults: list[Fault]
 ) -> None:
     """Put a cell's value where its column says; a value outside its list is a fault."""
@@ -302,20 +305,25 @@ def _codes(column: Column) -> Mapping[str, str]:
     return {**{fold(word): code for word, code in column.words.items()}, **listed}
 
 
-def _cell_of(pointer: str, first_row: int, item_rows: Sequence[int]) -> tuple[int, Column]:
+def cell_of(
+    pointer: str, first_row: int, item_rows: Sequence[int], columns: Sequence[Column] = COLUMNS
+) -> tuple[int, Column]:
     """The row and column that fill the field a JSON pointer names; the title where none does."""
     parts = pointer.strip("/").split("/")
     if parts[0] == "rest":
         return first_row, REST
-    row, of_item, otherwise = first_row, False, _TITLE
+    title, item_name = (
+        next(c for c in columns if c.path == p and c.of_item is (p == "name")) for p in ("title", "name")
+    )
+    row, of_item, otherwise = first_row, False, title
     if parts[0] == "items":
-        otherwise = _ITEM_NAME
+        otherwise = item_name
         if len(parts) > 1 and parts[1].isdigit():
             row, of_item = item_rows[int(parts[1])], True
         parts = parts[2:]
     while parts:
         path = ".".join(parts)
-        column = next((c for c in COLUMNS if c.of_item is of_item and c.path.startswith(path)), None)
+        column = next((c for c in columns if c.of_item is of_item and c.path.startswith(path)), None)
         if column is not None:
             return row, column
         parts = parts[:-1]

@@ -5,7 +5,7 @@ Owns which column stands for which field of the record, its names in both langua
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TypeVar
@@ -151,15 +151,15 @@ _HEAD_FILL = PatternFill("solid", fgColor="FFDCE6F1")
 _REQUIRED_FILL = PatternFill("solid", fgColor="FFFDE9D9")
 
 
-def write_template(locale: str) -> bytes:
+def write_template(locale: str, columns: Sequence[Column] = COLUMNS, name: Text = SHEET_NAME) -> bytes:
     """The empty workbook: headings in both languages, a note on each, drop-downs in `locale`, a sheet of notes."""
     book = Workbook()
     sheet = book.active
     assert isinstance(sheet, Worksheet)
-    sheet.title = SHEET_NAME.in_(locale)
+    sheet.title = name.in_(locale)
     lists = book.create_sheet(_LISTS_NAME)
     lists.sheet_state = "hidden"
-    for number, column in enumerate(COLUMNS, start=1):
+    for number, column in enumerate(columns, start=1):
         letter = get_column_letter(number)
         cell = sheet.cell(1, number, column.heading)
         cell.font = Font(bold=True)
@@ -170,7 +170,7 @@ def write_template(locale: str) -> bytes:
         if column.choices and not column.split:
             _add_list(sheet, lists, column.choices, letter, locale)
     sheet.freeze_panes = "B2"
-    _write_notes(book.create_sheet(_NOTES_NAME.in_(locale)), locale)
+    _write_notes(book.create_sheet(_NOTES_NAME.in_(locale)), columns, locale)
     buffer = BytesIO()
     book.save(buffer)
     return buffer.getvalue()
@@ -193,11 +193,11 @@ def _add_list(
     rule.add(f"{letter}2:{letter}{VALIDATED_ROWS}")
 
 
-def _write_notes(sheet: Worksheet, locale: str) -> None:
+def _write_notes(sheet: Worksheet, columns: Sequence[Column], locale: str) -> None:
     required = Text("必填", "required")
     heads = (Text("列", "Column"), Text("要求", "Demand"), Text("说明", "Note"), Text("取值", "Values"))
     sheet.append([head.in_(locale) for head in heads])
-    for column in COLUMNS:
+    for column in columns:
         values = [label.in_(locale) for label in (column.choices or {}).values()]
         demand = required.in_(locale) if column.required else ""
         sheet.append([column.label.in_(locale), demand, column.note.in_(locale), "；".join(values)])

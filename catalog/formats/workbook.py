@@ -7,7 +7,8 @@ that `archive.require_safe_workbook` has not let through.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import islice
 from typing import BinaryIO, Protocol, cast
@@ -22,7 +23,7 @@ from catalog.formats.archive import require_safe_workbook
 from catalog.formats.lines import Layout, Line, headings, read_lines, take
 from catalog.formats.reading import FileRefused, Row, clean
 from catalog.formats.sheets import unescape
-from catalog.formats.template import YES_NO, Column
+from catalog.formats.template import COLUMNS, REST, YES_NO, Column
 
 SHEET_ROWS = 1_048_576  # of the format itself
 SHEET_COLUMNS = 256  # read of each row
@@ -38,7 +39,7 @@ _DAMAGE = (
 _DAMAGED = Text("工作簿内容已损坏。", "The workbook's content is damaged.")
 
 
-class _Sheet(Protocol):
+class Sheet(Protocol):
     """The part of openpyxl's read-only sheet that is used here; its own types take it for a full sheet."""
 
     def reset_dimensions(self) -> None: ...
@@ -51,45 +52,66 @@ def read_workbook(stream: BinaryIO, *, for_filing: bool) -> Iterator[Row]:
 
     `for_filing` demands what filing demands (Decree 809 Art. 13). Errors: FileRefused, FileTooLarge.
     """
+    with sheets(stream) as found:
+        lines, layout = table_of(found)
+        yield from read_lines(lines, layout, for_filing=for_filing)
+
+
+@contextmanager
+def sheets(stream: BinaryIO) -> Iterator[Mapping[str, Sheet]]:
+    """The sheets of a workbook by name, as long as the block lasts. Errors: FileRefused, FileTooLarge."""
     require_safe_workbook(stream)
     try:
         book = load_workbook(stream, read_only=True, data_only=False, keep_links=False)
     except _DAMAGE as error:
         raise FileRefused(_DAMAGED) from error
     try:
-        sheet, layout = _find_sheet([cast(_Sheet, sheet) for sheet in book.worksheets])
-        yield from read_lines(_lines(sheet, layout), layout, for_filing=for_filing)
+        yield {sheet.title: cast(Sheet, sheet) for sheet in book.worksheets}
     finally:
         book.close()
 
 
-def _find_sheet(sheets: Sequence[_Sheet]) -> tuple[_Sheet, Layout]:
-    for sheet in sheets:
+def table_of(
+    found: Mapping[str, Sheet], columns: tuple[Column, ...] = (*COLUMNS, REST)
+) -> tuple[Iterator[Line], Layout]:
+    """The lines of the first sheet that has these headings. Errors: FileRefused."""
+    sheet, layout = _find_sheet(list(found.values()), columns)
+    return _lines(sheet, layout), layout
+
+
+def texts_of(sheet: Sheet) -> Iterator[list[str]]:
+    """The rows of a sheet that is no template of ours, as text."""
+    sheet.reset_dimensions()
+    for row in _rows(sheet):
+        yield [unescape(clean(_text(cell.value))) if cell.value is not None else "" for cell in row]
+
+
+def _find_sheet(found: Sequence[Sheet], columns: tuple[Column, ...]) -> tuple[Sheet, Layout]:
+    for sheet in found:
         sheet.reset_dimensions()  # what the file says of its own size is not believed
         top = [
             [cell.value if isinstance(cell.value, str) else "" for cell in row]
             for row in islice(_rows(sheet), HEADER_WITHIN + 1)
         ]
         for number in range(min(len(top), HEADER_WITHIN)):
-            if found := headings(top[number : number + 2]):
-                positions, height = found
+            if known := headings(top[number : number + 2], columns):
+                positions, height = known
                 return sheet, Layout(positions, number + height)
-    raise FileRefused(
-        Text(
-            "没有找到“资源名称”列，请使用本系统的模板。",
-            "There is no column “Title”: use this service's template.",
-        )
+    title = next(column.label for column in columns if column.path == "title")
+    refusal = Text(
+        "没有找到“{t}”列，请使用本系统的模板。", "There is no column “{t}”: use this service's template."
     )
+    raise FileRefused(refusal.with_(t=title))
 
 
-def _rows(sheet: _Sheet) -> Iterator[tuple[Cell, ...]]:
+def _rows(sheet: Sheet) -> Iterator[tuple[Cell, ...]]:
     try:
         yield from sheet.iter_rows(max_col=SHEET_COLUMNS, max_row=SHEET_ROWS)
     except _DAMAGE as error:
         raise FileRefused(_DAMAGED) from error
 
 
-def _lines(sheet: _Sheet, layout: Layout) -> Iterator[Line]:
+def _lines(sheet: Sheet, layout: Layout) -> Iterator[Line]:
     for number, row in enumerate(_rows(sheet), start=1):
         if number <= layout.header_row:
             continue
