@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from app.kernel.db import Database
+from app.kernel.logs import log_as_json
 from app.main import create_app
 from app.processes import STOP_WITHIN_S, die_with_parent
 from app.settings import Settings, keys_of, settings_from_environment
@@ -33,6 +34,6 @@ def run_api(settings: Settings, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_as_json(logging.getLevelNamesMapping()[os.environ.get("ZHENGTONG_LOG", "warning").upper()])
     own = settings_from_environment(Path(os.environ["ZHENGTONG_DATA"]), os.environ["ZHENGTONG_DATABASE_URL"])
     run_api(own, sys.argv[1], int(sys.argv[2]))

@@ -24,6 +24,7 @@ from app.identity.witnesses_api import router as witnesses_router
 from app.kernel import http
 from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
+from app.kernel.limits import Limiter
 from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.collection.import_api import router as plan_imports_router
@@ -123,8 +124,9 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.index = CatalogIndex.open(settings.index)
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
     app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
+    app.state.limiter = Limiter()
     app.state.provider = _provider(settings, database)
-    http.install(app)
+    http.install(app, https=settings.public_url.startswith("https:"))
     require_policies((*ROUTERS, *console.ROUTERS))
     for router in ROUTERS:
         app.include_router(router)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.kernel.keys import ServiceKeys, load_keys
+from app.kernel.limits import Rates
 from app.kernel.mail import Mailer, mailer
 from app.kernel.outbound import Network, Outbound, networks
 
@@ -26,7 +27,7 @@ class Settings:
     `mailer` sends the daily mails; None sends none.
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
     `national_algorithms` seals secrets with SM4-GCM. `identity_provider` is a file that describes where people
-    sign in (`app.identity.provider.IdentityProvider`).
+    sign in (`app.identity.provider.IdentityProvider`). `rates` limit how often somebody may call; None: not at all.
     """
 
     data: Path
@@ -39,6 +40,7 @@ class Settings:
     timestamp_url: str | None = None
     national_algorithms: bool = False
     identity_provider: Path | None = None
+    rates: Rates | None = None
 
     @property
     def keys(self) -> Path:
@@ -77,6 +79,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         mailer=mailer(environ.get("ZHENGTONG_SMTP_URL", "")),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
+        rates=None if environ.get("ZHENGTONG_RATES") == "off" else Rates(),
         identity_provider=Path(file) if (file := environ.get("ZHENGTONG_IDENTITY_PROVIDER")) else None,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ where the object is loaded; a route without a row here stops the service from st
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,10 +19,15 @@ from app.kernel import idempotency
 from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Lacking, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotPermitted, NotSignedIn
+from app.kernel.limits import Limiter, Rates
 from app.kernel.machine import Machine
 from app.kernel.text import Text
 
+log = logging.getLogger(__name__)
+
 EVERY_ROLE = frozenset(Role)
+# Where somebody tries to prove who they are.
+PROVING = frozenset({"session.create", "token.issue", "console.enter", "session.finish_at_provider"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,43 @@ class Permitted:
         self.operation = operation
 
     def __call__(self, request: Request, session: DbSession) -> Actor:
+        _count_stranger(request, self.operation)
         actor = recognise(request, session)
-        check(actor, self.operation)
+        _count(request, actor)
+        try:
+            check(actor, self.operation)
+        except NotPermitted:
+            log.info(
+                "refused",
+                extra={"operation": self.operation, "actor": str(actor.id), "agency": str(actor.agency_id)},
+            )
+            raise
         idempotency.claim(request, session, actor)
         return actor
+
+
+def _count_stranger(request: Request, operation: str) -> None:
+    """Sign-ins and token requests are counted by address, before anything is looked up."""
+    rates: Rates | None = request.app.state.settings.rates
+    if rates is not None and operation in PROVING:
+        limiter: Limiter = request.app.state.limiter
+        limiter.take(f"proving {_address(request)}", rates.proving)
+
+
+def _count(request: Request, actor: Actor) -> None:
+    rates: Rates | None = request.app.state.settings.rates
+    if rates is None:
+        return
+    limiter: Limiter = request.app.state.limiter
+    if actor.id is None:
+        limiter.take(f"address {_address(request)}", rates.address)
+        return
+    limiter.take(f"actor {actor.id}", rates.actor)
+    limiter.take(f"agency {actor.agency_id}", rates.agency)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def permitted(operation: str) -> Any:

@@ -6,6 +6,7 @@ Owns `recognise`, the only place where a credential becomes an actor. Machine to
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,6 +29,8 @@ from app.kernel.dpop import ALGORITHMS, ProofInvalid, read_proof
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, WrongMoment
 from app.kernel.seal import Seal
 from app.kernel.text import Locale, Text, negotiate_locale
+
+log = logging.getLogger(__name__)
 
 SESSION_PREFIX = "zts_"  # a session token, beside which everything else in Authorization is a JWT
 COOKIE = "zhengtong-session"
@@ -95,6 +98,7 @@ def sign_in(
         by = actor_of(session, person)
         holds = second_factor.holds(session, person, code, seal, by=by)
     if not holds:
+        log.info("sign-in refused", extra={"person": str(person.id)})
         person.failures += 1
         if person.failures >= rules.lock_after:
             person.failures, person.locked_until = 0, now() + timedelta(minutes=rules.lock_minutes)

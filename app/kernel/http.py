@@ -30,6 +30,7 @@ from app.kernel.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from app.kernel.logs import REQUEST
 from app.kernel.text import Text, negotiate_locale
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import", "/api/v1/gateway/receipts"
 ATTACHMENT_LIMIT_BYTES = 9 << 20  # with the form around it; on paths that end in ATTACHING
 ATTACHING = "/attach"
 
+STRICT_TRANSPORT = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -54,8 +56,9 @@ class Edge:
     """ASGI middleware: refuses bodies over the limit while they arrive, names each request, sets the
     headers that protect readers. A body is counted as it streams, so a false Content-Length gains nothing."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, https: bool = False) -> None:
         self.app = app
+        self.headers = SECURITY_HEADERS | (STRICT_TRANSPORT if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,6 +67,7 @@ class Edge:
         limit = body_limit(scope["path"])
         request_id = str(uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
+        REQUEST.set(request_id)
         headers = dict(scope["headers"])
         seen = 0
 
@@ -79,7 +83,11 @@ class Edge:
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = {key.lower() for key, _ in message["headers"]}
-                extra = {**SECURITY_HEADERS, "Request-Id": request_id}
+                extra = {**self.headers, "Request-Id": request_id}
+                log.info(
+                    "answered",
+                    extra={"method": scope["method"], "path": scope["path"], "status": message["status"]},
+                )
                 message["headers"] = [
                     *message["headers"],
                     *(
@@ -248,12 +256,12 @@ def _unexpected(request: Request, error: Exception) -> Response:
     return respond(request, Problem())
 
 
-def install(app: FastAPI) -> None:
-    """Put the edge around `app`."""
+def install(app: FastAPI, *, https: bool = False) -> None:
+    """Put the edge around `app`; over `https` browsers are told to come by nothing else."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(OperationalError, _database_down)
     app.add_exception_handler(DBAPIError, _database_refused)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, https=https)
