@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Response
@@ -20,6 +20,7 @@ from app.identity.permissions import permitted
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor
 from app.kernel.db import DbSession
+from app.kernel.history import Event
 from app.kernel.machine import Machine, Party
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
@@ -109,6 +110,14 @@ class EventOut(Wire):
     data: dict[str, Any]
     content: dict[str, Any] | None
 
+    @classmethod
+    def of(cls, event: Event, name: Text, **more: Any) -> Self:
+        """The event as it is told; `more` are the members that a subclass adds."""
+        plain = EventOut.model_fields.keys() - {"act_name", "content"}
+        members = {member: getattr(event, member) for member in plain}
+        content = event.content() if event.ledgered and event.erased_by is None else None
+        return cls(act_name=Label.of(name), content=content, **members, **more)
+
 
 def events_out(
     session: Session,
@@ -120,13 +129,10 @@ def events_out(
     notes: Mapping[str, Text] = MappingProxyType({}),
 ) -> list[EventOut]:
     """The history, oldest first; of `private` acts only those of one's own side. `notes` names what is no act."""
-    plain = EventOut.model_fields.keys() - {"act_name", "content"}
     found = []
     for event in history.events_of(session, machine.kind, subject_id):
         if event.act in private and event.party not in sides:
             continue
         name = machine.acts.get(event.act) or notes.get(event.act) or Text(event.act, event.act)
-        members = {member: getattr(event, member) for member in plain}
-        content = event.content() if event.ledgered and event.erased_by is None else None
-        found.append(EventOut(act_name=Label.of(name), content=content, **members))
+        found.append(EventOut.of(event, name))
     return found

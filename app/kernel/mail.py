@@ -35,7 +35,7 @@ class Mailer:
         message["Date"] = format_datetime(now())
         message["Message-ID"] = make_msgid(domain=self.sender.rpartition("@")[2])
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(body)
+        message.set_content(body, cte="base64")  # any server takes it
         context = ssl.create_default_context()
         server: smtplib.SMTP = (
             smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_S, context=context)

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, StringConstraints, field_validator
 
-from app.identity.cases import Asked, EventOut, guarded
+from app.identity.cases import Asked, guarded
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
@@ -32,7 +32,7 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.telling import digests, feed, webhooks
-from exchange.telling.feed import KINDS
+from exchange.telling.feed import KINDS, FeedEvent
 from exchange.telling.inbox import Matter, read_inbox
 from exchange.telling.models import Webhook
 
@@ -112,14 +112,6 @@ def _matter(one: Matter) -> MatterOut:
 # --- The feed
 
 
-class FeedEvent(EventOut):
-    """One event of a case; `id` is stable, the same in webhooks and in the ledger."""
-
-    kind: str
-    subject_id: UUID
-    href: str
-
-
 class FeedOut(Wire):
     """Events in commit order. `next` is always there: keep it, and ask with it again; `more` says that there
     is more right away."""
@@ -164,11 +156,7 @@ def read_events(
     reading = feed.read_feed(session, asking.after, by=actor, kinds=asking.kind, limit=asking.limit)
     following = encode_cursor(*reading.cursor)
     response.headers["Link"] = link_to_next(request, following)
-    return FeedOut(events=[_event(one) for one in reading.events], next=following, more=reading.more)
-
-
-def _event(event: Any) -> FeedEvent:
-    return FeedEvent.model_validate(feed.as_told(event))
+    return FeedOut(events=[feed.as_told(one) for one in reading.events], next=following, more=reading.more)
 
 
 # --- Webhooks

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
+from app.identity.cases import EventOut
 from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.history import Event
@@ -141,17 +142,17 @@ def _told(session: Session, events: Iterable[Event], by: Actor, kinds: Collectio
     }
 
 
-def as_told(event: Event) -> dict[str, Any]:
+class FeedEvent(EventOut):
+    """One event of a case; `id` is stable, the same in webhooks and in the ledger."""
+
+    kind: str
+    subject_id: UUID
+    href: str
+
+
+def as_told(event: Event) -> FeedEvent:
     """The event as the feed and webhooks carry it."""
     kind = KINDS[event.kind]
     name = kind.machine.acts.get(event.act) or Text(event.act, event.act)
-    plain = (
-        "id", "at", "kind", "subject_id", "act", "state_from", "state_to", "version", "party", "actor_name",
-        "agency_id", "reason", "legal_basis", "data",
-    )  # fmt: skip
-    told = {member: getattr(event, member) for member in plain}
-    return {
-        **told,
-        "act_name": {"zh": name.zh, "en": name.en},
-        "href": f"/api/v1/{kind.path}/{event.subject_id}",
-    }
+    href = f"/api/v1/{kind.path}/{event.subject_id}"
+    return FeedEvent.of(event, name, kind=event.kind, subject_id=event.subject_id, href=href)

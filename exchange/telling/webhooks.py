@@ -202,9 +202,9 @@ def _reader(session: Session, agency_id: UUID) -> Actor:
 
 
 def _body(event: history.Event) -> tuple[str, feed.Cursor, bytes]:
-    told = feed.as_told(event)
+    told = feed.as_told(event).model_dump(mode="json")
     content = {"type": f"{event.kind}.{event.act}", "timestamp": event.at.isoformat(), "data": told}
-    body = json.dumps(content, ensure_ascii=False, default=str).encode()
+    body = json.dumps(content, ensure_ascii=False).encode()
     return str(event.id), (int(event.transaction), event.position), body
 
 
