@@ -64,6 +64,7 @@ class Me(Wire):
 
 class NewPassword(Wire):
     password: str = Field(max_length=128)
+    current: Annotated[str, Field(max_length=128)] | None = None  # the one that is replaced
 
 
 class JurisdictionOut(Wire):
@@ -155,7 +156,7 @@ def end_session(
 ) -> Response:
     """Sign out."""
     sessions.sign_out(session, sessions.session_token(request))
-    return Response(status_code=204)
+    return Response(status_code=204, headers=sessions.FORGET)
 
 
 @router.get("/api/v1/me", operation_id="me.read")
@@ -177,7 +178,7 @@ def set_password(
 ) -> Response:
     """Set one's own password; one's other sessions end."""
     keep = sessions.session_token(request)
-    sessions.set_password(session, password=body.password, by=actor, keep=keep)
+    sessions.set_password(session, password=body.password, current=body.current, by=actor, keep=keep)
     return Response(status_code=204)
 
 

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SESSION_PREFIX = "zts_"  # a session token, beside which everything else in Authorization is a JWT
 COOKIE = "zhengtong-session"
+FORGET = {"Clear-Site-Data": '"cache", "storage"'}  # sent with every sign-out
 HOST_COOKIE = "__Host-zhengtong-session"
 ONE_TIME = timedelta(hours=24)
 SEEN_EVERY = timedelta(minutes=1)  # `last_seen_at` is not written on every request
@@ -182,13 +183,15 @@ def settle(session: Session, token: str) -> None:
     session.execute(update(SignInSession).where(SignInSession.token_hash == digest(token)).values(lacks=None))
 
 
-def set_password(session: Session, *, password: str, by: Actor, keep: str) -> None:
-    """Set the acting person's own password; their other sessions end, that of the token `keep` goes on.
+def set_password(session: Session, *, password: str, current: str | None, by: Actor, keep: str) -> None:
+    """Set the acting person's own password, which takes the `current` one where there is one; their other sessions end, that of the token `keep` goes on.
     Errors: Invalid where it is too simple or widely used (GB/T 22239)."""
     if by.kind is not ActorKind.PERSON or by.id is None:
         raise NotPermitted()
     person = session.get_one(Person, by.id)
     rules = security_of(session, person)
+    if person.password_hash is not None and not _password_holds(person, current or ""):
+        raise Invalid(faults=[Fault("/current", Text("现用口令不正确", "the present password is not right"))])
     if fault := password_fault(password, person.login, rules.password_length, rules.password_kinds):
         rule = Text("GB/T 22239 三级", "GB/T 22239 level 3")
         raise Invalid(faults=[Fault("/password", fault, rule)])

@@ -134,9 +134,15 @@ def test_lockout_and_expiry_are_the_profiles(
         headers = bearer(opened["token"])
         late = client.get("/api/v1/requests", headers=headers)
         assert late.json()["type"] == "/problems/password-too-old"
-        same = client.put("/api/v1/me/password", json={"password": PASSWORD}, headers=headers)
+        same = client.put(
+            "/api/v1/me/password", json={"password": PASSWORD, "current": PASSWORD}, headers=headers
+        )
         assert same.status_code == 422
-        fresh = client.put("/api/v1/me/password", json={"password": "Hai-Feng-2027"}, headers=headers)
+        blind = client.put("/api/v1/me/password", json={"password": "Hai-Feng-2027"}, headers=headers)
+        assert blind.json()["errors"][0]["field"] == "/current"
+        fresh = client.put(
+            "/api/v1/me/password", json={"password": "Hai-Feng-2027", "current": PASSWORD}, headers=headers
+        )
         assert fresh.status_code == 204
         assert client.get("/api/v1/requests", headers=headers).status_code == 200
 
@@ -166,7 +172,10 @@ def test_sessions_are_listed_and_ended_one_by_one(client: TestClient, town: Town
     mine = next(row for row in client.get("/api/v1/me/sessions", headers=here).json() if row["is_this"])
     assert client.delete(f"/api/v1/me/sessions/{mine['id']}", headers=strangers).status_code == 404
     assert (
-        client.put("/api/v1/me/password", json={"password": "Hai-Feng-2027"}, headers=here).status_code == 204
+        client.put(
+            "/api/v1/me/password", json={"password": "Hai-Feng-2027", "current": PASSWORD}, headers=here
+        ).status_code
+        == 204
     )
     assert len(client.get("/api/v1/me/sessions", headers=here).json()) == 1, "a new password ends the others"
 

@@ -62,6 +62,10 @@ def test_browsers_are_told_to_come_by_https_alone(client: TestClient) -> None:
     assert client.get("/livez").headers["strict-transport-security"].startswith("max-age=31536000")
 
 
+def test_trace_is_not_answered(client: TestClient) -> None:
+    assert client.request("TRACE", "/livez").status_code == 405
+
+
 SECRETS = {
     "Bearer eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl": "eyJ",
     "cookie zts_abcdefghijklmnop": "zts_abc",

@@ -116,6 +116,7 @@ def sign_out(view: Annotated[View, looking("console.sign_out")]) -> Response:
     identity.end_session(view.actor, view.request, view.session)
     response = view.to("/sign-in")
     sessions.take_cookie(view.request, response)
+    response.headers.update(sessions.FORGET)
     return response
 
 
@@ -133,7 +134,10 @@ def set_password(view: Annotated[View, looking("console.set_password")], form: S
         if password != form.text("again"):
             raise Invalid(faults=[_DIFFER])
         identity.set_password(
-            validated(identity.NewPassword, {"password": password}), view.actor, view.request, view.session
+            validated(identity.NewPassword, {"password": password, "current": form.text("current") or None}),
+            view.actor,
+            view.request,
+            view.session,
         )
     except Invalid as problem:
         return view.page("password.html", status=422, here="/password", problem=problem)
