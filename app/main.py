@@ -29,12 +29,16 @@ from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.collection.import_api import router as plan_imports_router
 from catalog.collection.oversight_api import router as oversight_router
+from catalog.disclosure import router as disclosure_router
+from catalog.elements.api import router as elements_router
+from catalog.following.api import router as following_router
 from catalog.harvest.api import router as harvest_router
 from catalog.imports.api import router as imports_router
 from catalog.imports.mappings_api import router as mappings_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
 from catalog.interop.records_api import router as records_router
+from catalog.quality.api import router as quality_router
 from catalog.resources import use
 from catalog.resources.api import router as resources_router
 from catalog.resources.review_api import router as review_router
@@ -84,6 +88,10 @@ ROUTERS = (
     witnesses_router,
     resources_router,
     review_router,
+    elements_router,
+    quality_router,
+    following_router,
+    disclosure_router,
     imports_router,
     mappings_router,
     harvest_router,

@@ -26,8 +26,10 @@ from app.kernel.jobs import Work
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from catalog.collection import service as collection
+from catalog.following import service as following
 from catalog.harvest import service as harvest
 from catalog.imports import work as imports
+from catalog.quality import service as quality
 from catalog.resources import service as resources
 from catalog.resources import use
 from catalog.search import indexing
@@ -46,6 +48,9 @@ use.told_by(exchange_use.use_of)
 SEQUENCE_EVERY_S = 0.5
 INDEX_EVERY_S = 0.3
 SWEEP_EVERY_S = 5.0
+FOLLOWERS_EVERY_S = 2.0
+MEASURE_EVERY_S = 60.0
+LINKS_EVERY_S = 60.0
 RESCUE_EVERY_S = 10.0
 TELL_EVERY_S = 1.0
 MAIL_EVERY_S = 60.0
@@ -132,6 +137,15 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
         with database.transaction() as session:
             return deadlines.sweep(session, missed)
 
+    def tell_followers() -> int:
+        return following.tell_followers(database)
+
+    def measure() -> int:
+        return quality.measure_due(database)
+
+    def check_links() -> int:
+        return quality.check_links(database, settings.outbound)
+
     def follow() -> int:
         return indexing.run_once(database, index)
 
@@ -152,6 +166,9 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     loops.every(SEQUENCE_EVERY_S, sequence)
     loops.every(SWEEP_EVERY_S, sweep)
     loops.every(INDEX_EVERY_S, follow)
+    loops.every(FOLLOWERS_EVERY_S, tell_followers)
+    loops.every(MEASURE_EVERY_S, measure)
+    loops.every(LINKS_EVERY_S, check_links)
     loops.every(TIDY_EVERY_S, tidied)
     loops.every(TELL_EVERY_S, tell)
     if settings.mailer:

@@ -185,6 +185,7 @@ class Estate:
         suspended = world.call("POST", path, "civil", APPROVER, version=3, body=WHY)
         self._add("resource.resume", "suspended", on(suspended, WHY))
         self._review(published)
+        self._elements(published)
         self._interop(draft, published)
         sheet = workbook(RESOURCE, ITEM).read()
         self._imports(sheet)
@@ -280,6 +281,47 @@ class Estate:
         self._add("defect.answer", "open", on(threads[0], text))
         self._add("defect.drop", "open", on(threads[0], WHY))
         self._add("defect.confirm defect.reopen", "answered", on(threads[1], text))
+
+    def _elements(self, published: Json) -> None:
+        world = self.world
+        meaning = {"name": "公民身份号码", "definition": "公民身份的唯一代码", "data_type": "C"}
+        self._add("element.list", "-", Call())
+        self._add("element.add element.propose", "city", Call(body={**meaning, "name": "出生日期"}))
+        known = world.call("POST", "/elements", "city_authority", CATALOG, body=meaning, expect=201)
+        proposed = {**meaning, "name": "登记机关"}
+        proposed = world.call("POST", "/elements/proposals", "civil", CLERK, body=proposed, expect=201)
+        for name, case in (("registered", known), ("proposed", proposed)):
+            self._add("element.read element.items element.events", name, on(case))
+        self._add("element.register element.decline", "proposed", on(proposed, {}))
+        self._add("element.revise", "registered", on(known, meaning))
+        self._add("element.retire", "registered", on(known, {}))
+        source = {"agency_id": str(world.town.id("civil")), "basis": "户口登记条例"}
+        self._add("element.name_source", "registered", on(known, source))
+        self._add("resource.elements resource.quality", "published", on(published))
+        code = published["record"]["items"][0]["code"]
+        link = {"element_id": known["id"]}
+        self._add("element.link", "published", Call((published["id"], code), link))
+        other = self._published_again()
+        world.call("PUT", f"/resources/{other['id']}/items/{code}/element", "civil", CLERK, body=link)
+        self._add("element.unlink", "linked", Call((other["id"], code)))
+        self._add("quality.list", "-", Call())
+        self._following(published)
+        guide = {"office": "信息公开办公室", "how_to_ask": "书面申请"}
+        self._add("disclosure.read", "provider", Call((world.town.id("civil"),)))
+        self._add("disclosure.write", "provider", Call((world.town.id("civil"),), guide, 0))
+
+    def _following(self, published: Json) -> None:
+        world = self.world
+        self._add("saved_search.list following.list following.changes", "-", Call())
+        search = {"name": "婚姻", "asked": {"q": "婚姻"}}
+        self._add("saved_search.save", "-", Call(body=search))
+        self._add("following.follow", "published", Call(body={"resource_id": published["id"]}))
+        self._add("following.mark_read", "-", Call(body={"up_to": published["id"]}))
+        kept = world.call("POST", "/saved-searches", "civil", CLERK, body=search, expect=201)
+        made = {"search_id": kept["id"]}
+        followed = world.call("POST", "/followings", "civil", CLERK, body=made, expect=201)
+        self._add("saved_search.remove", "a clerk's", Call((kept["id"],)))
+        self._add("following.unfollow", "a clerk's", Call((followed["id"],)))
 
     def _published_again(self) -> Json:
         return self.world.read("resources", self.world.publish(), "civil")

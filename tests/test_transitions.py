@@ -18,6 +18,7 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from app.kernel.machine import Machine, may
 from app.tables import machines
+from catalog.elements.states import ELEMENT
 from catalog.harvest.states import HARVEST
 from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
@@ -99,11 +100,21 @@ paused  edit    O.k  paused
 paused  resume  O.k  active
 paused  remove  O.k  removed
 """
+ELEMENT_TABLE = """
+new         propose      S.c,S.a  proposed
+new         add          A.k      registered
+proposed    register     A.k      registered
+proposed    decline      A.k      declined
+registered  revise       A.k      registered
+registered  name_source  A.k      registered
+registered  retire       A.k      retired
+"""
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
 TABLES |= {
     "resource": RESOURCE_TABLE,
     "revision": REVISION_TABLE,
     "defect": DEFECT_TABLE,
+    "element": ELEMENT_TABLE,
     "ledger_witness": WITNESS_TABLE,
     "import": IMPORT_TABLE,
     "harvest": HARVEST_TABLE,
@@ -118,6 +129,7 @@ PARTIES = {
     "HARVESTER": "harvester",
     "WORKER": "worker",
     "COPY": "revision",
+    "S": "proposer",
 }
 ROLES = {
     "c": Role.CLERK,
@@ -139,7 +151,9 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "machine", [RESOURCE, REVISION, DEFECT, WITNESS, IMPORT, HARVEST], ids=lambda machine: machine.kind
+    "machine",
+    [RESOURCE, REVISION, DEFECT, ELEMENT, WITNESS, IMPORT, HARVEST],
+    ids=lambda machine: machine.kind,
 )
 def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:
     expected = {

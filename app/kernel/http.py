@@ -208,7 +208,8 @@ _KINDS: dict[str, str] = {
 
 
 def fault_of(entry: Mapping[str, object]) -> Fault:
-    """A pydantic error as field, value's fault and rule; the value itself is not repeated."""
+    """A pydantic error as field, value's fault and rule. The value is repeated where a list, a pattern or a
+    range refuses it: texts of free form may be secrets."""
     location = entry["loc"]
     assert isinstance(location, tuple)
     parts = [str(part) for part in location]
@@ -217,9 +218,32 @@ def fault_of(entry: Mapping[str, object]) -> Fault:
     context = entry.get("ctx")
     inner = context.get("error") if isinstance(context, dict) else None
     if isinstance(inner, ValueError) and inner.args and isinstance(inner.args[0], Text):
-        return Fault(pointer, inner.args[0])
-    chinese = _KINDS.get(str(entry["type"]), "不符合要求")
-    return Fault(pointer, Text(chinese, english), Text(f"规则 {entry['type']}", f"rule {entry['type']}"))
+        return Fault(pointer, inner.args[0], Text("见该字段的说明", "see the description of the field"))
+    kind, value = str(entry["type"]), entry.get("input")
+    chinese = _KINDS.get(kind, "不符合要求")
+    if kind in _REPEATED and isinstance(value, str | int | float) and len(str(value)) <= 60:
+        chinese, english = f"“{value}”{chinese}", f"“{value}”: {english}"
+    return Fault(
+        pointer, Text(chinese, english), _rule_of(kind, context if isinstance(context, dict) else {})
+    )
+
+
+_REPEATED = {"enum", "literal_error", "string_pattern_mismatch", "greater_than_equal", "less_than_equal"}
+_LIMITS: dict[str, Text] = {
+    "expected": Text("允许的取值：{value}", "allowed: {value}"),
+    "pattern": Text("格式：{value}", "pattern: {value}"),
+    "min_length": Text("至少 {value}", "at least {value}"),
+    "max_length": Text("至多 {value}", "at most {value}"),
+    "ge": Text("不小于 {value}", "not below {value}"),
+    "le": Text("不大于 {value}", "not above {value}"),
+}
+
+
+def _rule_of(kind: str, context: Mapping[str, object]) -> Text:
+    for name, told in _LIMITS.items():
+        if name in context:
+            return told.with_(value=str(context[name]).replace(" or ", ", "))
+    return Text(f"规则 {kind}", f"rule {kind}")
 
 
 def _database_down(request: Request, error: Exception) -> Response:

@@ -78,7 +78,7 @@ def require_fileable(
     Errors: Invalid naming everything that is missing or wrong, and each thread without an answer."""
     record = ResourceRecord.model_validate(case.record)
     _answer_what_changed(session, case, record, by=by, parties=parties)
-    faults = [*check_record(record), *_statement_faults(statement), *agreed_faults(session, case, record)]
+    faults = [*check_record(record), *statement_faults(statement), *agreed_faults(session, case, record)]
     for thread in threads_of(session, case, OPEN):
         message = Text("“{field}”的问题尚未答复：{message}", "“{field}”, not answered yet: {message}")
         named = message.with_(field=label(thread.field), message=thread.message)
@@ -107,7 +107,8 @@ def _in_short(change: Change) -> str:
     return f"{change.label.zh} {values[0]} → {values[1]}"
 
 
-def _statement_faults(statement: FilingStatement) -> list[Fault]:
+def statement_faults(statement: FilingStatement) -> list[Fault]:
+    """What is missing or refused in a statement (809-3, 809-12)."""
     faults = []
     if statement.contains_secrets:
         message = Text(

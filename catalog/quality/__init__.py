@@ -1,0 +1,1 @@
+"""Quality of records: how good each is, with the reasons, worst first."""
