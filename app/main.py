@@ -34,6 +34,7 @@ from catalog.elements.api import router as elements_router
 from catalog.following.api import router as following_router
 from catalog.harvest.api import router as harvest_router
 from catalog.imports.api import router as imports_router
+from catalog.imports.exports_api import router as exports_router
 from catalog.imports.mappings_api import router as mappings_router
 from catalog.interop.ckan_api import router as ckan_router
 from catalog.interop.dcat_api import router as dcat_router
@@ -94,6 +95,7 @@ ROUTERS = (
     disclosure_router,
     imports_router,
     mappings_router,
+    exports_router,
     harvest_router,
     search_router,
     dcat_router,

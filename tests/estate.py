@@ -195,6 +195,7 @@ class Estate:
         self._add("import.submit", "draft", Call(file=sheet, form={"as": "draft"}))
         self._add("import.submit", "published", Call(file=sheet, form={"as": "published"}))
         self._add("import.template import.list mapping.list harvest.list", "-", Call())
+        self._add("export.catalog", "-", Call(("csv",)))
         by_civil = world.headers("civil", CATALOG)
         for name in ("received", "previewed"):
             sent = world.client.request(**self.request(("import.submit", "draft"), headers=by_civil)).json()

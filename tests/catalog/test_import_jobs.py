@@ -188,6 +188,21 @@ class TestAnImport:
         assert load_workbook(io.BytesIO(answer.content)).sheetnames[0] == "目录"
 
 
+class TestExports:
+    @pytest.mark.parametrize("form", ["xlsx", "csv"])
+    def test_what_is_exported_comes_in_again_and_changes_nothing(self, desk: Desk, form: str) -> None:
+        other = {**RESOURCE, "title": "二", "abstract": "-5 度以下", "keywords": "甲；乙"}
+        desk.committed(desk.rehearsed(workbook(RESOURCE, ITEM, {**other, **ITEM})))
+        answer = desk.client.get(
+            f"/api/v1/exports/catalog.{form}", headers=desk.headers, params={"own": "true"}
+        )
+        assert answer.status_code == 200, answer.text
+        job = desk.rehearsed(answer.content)
+        assert tally(job["preview"]) == (0, 0, 2, 0)
+        published = desk.client.get(f"/api/v1/exports/catalog.{form}", headers=desk.headers)
+        assert "残疾人证信息".encode() not in published.content  # a draft is its own agency's
+
+
 OURS = {
     "name": "district-sheet",
     "title": {"zh": "区里的表", "en": "the district's sheet"},
