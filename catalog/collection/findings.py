@@ -188,10 +188,12 @@ def issue_notice(session: Session, finding: Finding, plan: Plan, *, by: Actor, v
     data = {"notice": str(notice.id), "number": notice.number}
     _step(session, finding, plan, "notice", by=by, version=version, data=data)
     assert by.id is not None and finding.decision is not None
+    upheld = [e.reason for e in history.events_of(session, KIND, finding.id) if e.act == "uphold"]
+    first, last = upheld[-2:][0] if finding.appeal else finding.decision, finding.decision
     facts = notices.Facts(
         authority=_name(authority), agency=_name(agency), plan=plan.title, item=finding.typed_item.name,
         found=finding.typed_candidates[0], model_version=finding.model_version, ground=finding.ground,
-        justification=finding.justification, decision=finding.decision, appeal=finding.appeal,
+        justification=finding.justification, decision=first or last, appeal=finding.appeal, decided_again=last,
         on=legal_date(now()),
     )  # fmt: skip
     written = notices.write(facts)

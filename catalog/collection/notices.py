@@ -38,8 +38,8 @@ _JUSTIFIED = Text(
 _SILENT = Text("该单位未在规定期限内说明理由。", "The agency gave no justification in time.")
 _DECIDED = Text("经审查认定为重复采集：{decision}。", "It was upheld as duplicate collection: {decision}.")
 _APPEALED = Text(
-    "该单位提出异议：{appeal}。经重新审查，维持原认定。",
-    "The agency appealed: {appeal}. The decision was upheld.",
+    "该单位提出异议：{appeal}。经另行审查，维持原认定：{again}。",
+    "The agency appealed: {appeal}. Another person looked at it again and upheld the decision: {again}.",
 )
 _UNANSWERED = Text(
     "该单位在规定期限内既未提出异议，也未改为共享取得。",
@@ -68,6 +68,7 @@ class Facts:
     justification: str | None
     decision: str
     appeal: str | None
+    decided_again: str | None  # after the appeal
     on: date
 
 
@@ -91,7 +92,9 @@ def write(facts: Facts) -> Text:
         if facts.ground
         else _SILENT,
         _DECIDED.with_(decision=_line(facts.decision)),
-        _APPEALED.with_(appeal=_line(facts.appeal)) if facts.appeal else _UNANSWERED,
+        _APPEALED.with_(appeal=_line(facts.appeal), again=_line(facts.decided_again))
+        if facts.appeal
+        else _UNANSWERED,
         _RULING.with_(agency=facts.agency),
         facts.authority,
         _DATED.with_(year=facts.on.year, month=facts.on.month, day=facts.on.day),

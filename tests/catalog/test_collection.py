@@ -110,7 +110,8 @@ def test_upheld_appealed_upheld_and_criticised(bureau: Bureau) -> None:
         "公民身份号码",
         "测试市民政局",
         "婚姻登记信息",
-        "可按社区申请共享",
+        f"认定为重复采集：{WHY['reason']}",
+        "维持原认定：可按社区申请共享",
         "第四十六条",
         "2026年9月18日",
     ):
