@@ -113,7 +113,7 @@ def search_catalog(
     with database.transaction() as session:
         started = time.perf_counter()
         found, result = search.search(
-            session, index, typed, by=reader, filters={}, facets=(), limit=limit, offset=0, sort="relevance"
+            session, index, typed, by=reader, filters={}, facets=(), limit=limit, sort="relevance"
         )
         milliseconds = (time.perf_counter() - started) * 1000
         rows = [

@@ -29,7 +29,7 @@ def main() -> None:
             with own_database(server, f"bench_{name}") as database:
                 match name:
                     case "search":
-                        search.run(database, folder, resources=asked.resources)
+                        search.run(database, folder, resources=asked.resources, seconds=asked.seconds)
                     case "commands":
                         commands.run(database, seconds=asked.seconds)
                     case "negotiations":

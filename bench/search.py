@@ -7,92 +7,188 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import psycopg
 
 from app.kernel.db import Database
-from bench.catalog_like import ITEMS, documents, queries
+from bench.catalog_like import ITEMS, documents, prefixes, queries, sample
 from bench.measure import Clock, Samples, show, timed
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
-from catalog.text import bigrams
+from catalog.text import bigrams, fold
 
 EACH = 40  # searches of a kind
+REFERENCE_WORK = 8_000_000  # searches of a kind x resources: at a million PostgreSQL is asked the first 8
 LIMIT = 20
 FACETS = ("jurisdiction", "agency", "sharing_type", "openness", "theme", "update_cycle", "format")
+VISIBLE = ({"published": True},)
+THREADS = 2
 _LAST_POSITION = 16_383  # of a word in a tsvector
 
-Ask = Callable[[str, bool], int]
-"""Search for a text, with or without facets; gives the number found."""
+Ask = Callable[[str], int]
+"""Ask for a text; gives the number found."""
 
 
-def run(database: Database, folder: Path, *, resources: int) -> None:
-    """Print build and search figures for `resources` generated resources of ITEMS items."""
-    known, generated_s = timed(lambda: list(documents(resources)))
+def run(database: Database, folder: Path, *, resources: int, seconds: float) -> None:
+    """Print build and search figures for `resources` generated resources of ITEMS items; `seconds` for each
+    line of searches a second."""
     index = CatalogIndex.open(folder / "index")
-    _, index_s = timed(lambda: index.rebuild(known, "0"))
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        _, table_s = timed(lambda: _fill(connection, known))
-        sizes = _index_bytes(folder / "index"), _table_bytes(connection)
+    cpu, started = time.process_time(), time.perf_counter()
+    index.rebuild(documents(resources), "0")
+    index_cost = time.perf_counter() - started, time.process_time() - cpu
+    generating = Samples()
+    generating.take(lambda: sum(1 for _ in documents(resources)))
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(psycopg.connect(database.url, autocommit=True)) for _ in range(THREADS)
+        ]
+        server = _server_cpu(connections[0])
+        filling = Samples()
+        filling.take(lambda: _fill(connections[0], documents(resources)), server)
+        costs = [
+            (cost[0] - generating.wall[0], 1000 * (cost[1] - generating.cpu) / resources)
+            for cost in (index_cost, (filling.wall[0], filling.cpu))
+        ]
+        sizes = _index_bytes(folder / "index"), _table_bytes(connections[0])
         show(
-            f"search: building, {resources:,} resources of {ITEMS} items (generated in {generated_s:.0f} s)",
-            ("engine", "seconds", "MB", "seconds ratio", "MB ratio"),
+            f"search: building, {resources:,} resources of {ITEMS} items (without generating them)",
+            ("engine", "seconds", "CPU ms each", "MB", "seconds ratio", "MB ratio"),
             [
-                ("catalog index (tantivy)", index_s, sizes[0] / 1e6, index_s / table_s, sizes[0] / sizes[1]),
-                ("PostgreSQL full text (reference)", table_s, sizes[1] / 1e6, 1.0, 1.0),
+                ("catalog index (tantivy)", *costs[0], sizes[0] / 1e6, costs[0][0] / costs[1][0], sizes[0] / sizes[1]),
+                ("PostgreSQL full text (reference)", *costs[1], sizes[1] / 1e6, 1.0, 1.0),
             ],
-        )
-        _compare(
-            {
-                "catalog index": (_asks_index(index), time.process_time),
-                "PostgreSQL": (_asks_table(connection), _server_cpu(connection)),
-            },
-            queries(known, EACH),
-        )
+        )  # fmt: skip
+        known = sample(resources)
+        reference_each = max(4, min(EACH, REFERENCE_WORK // resources))
+        asked = queries(known, EACH) | {"suggestions": prefixes(known, EACH)}
+        _compare(index, connections[0], asked, reference_each, server)
+        _rates(index, connections, asked, seconds)
+    _visible(index, known)
     index.close()
 
 
-def _compare(engines: dict[str, tuple[Ask, Clock]], kinds: dict[str, list[str]]) -> None:
-    everything = [typed for kind in kinds.values() for typed in kind]
-    sets: list[tuple[str, list[str], bool]] = [
-        ("all kinds, hits", everything, False),
-        ("all kinds, hits + facets", everything, True),
-        *((f"{kind}, hits + facets", typed, True) for kind, typed in kinds.items()),
-    ]
+def _compare(
+    index: CatalogIndex,
+    connection: psycopg.Connection,
+    asked: Mapping[str, Sequence[str]],
+    reference_each: int,
+    server: Clock,
+) -> None:
+    """Each kind, with and without facets; the ratio is of the searches that both were asked, in turns."""
     rows: list[tuple[str | float, ...]] = []
-    for name, searches, faceted in sets:
-        taken = {engine: Samples() for engine in engines}
-        for typed in searches:  # one engine after the other on each search, so that load falls on both alike
-            found = {
-                engine: taken[engine].take(partial(ask, typed, faceted), cpu)
-                for engine, (ask, cpu) in engines.items()
-            }
-            assert len(set(found.values())) == 1, (typed, found)
-        reference = taken["PostgreSQL"]
-        for engine, samples in taken.items():
-            rows.append(
-                (
-                    f"{name}: {engine}", samples.cpu_ms, samples.percentile_ms(50), samples.percentile_ms(99),
-                    samples.cpu_ms / reference.cpu_ms, samples.percentile_ms(50) / reference.percentile_ms(50),
-                )
-            )  # fmt: skip
+    for faceted in (False, True):
+        all_ours, all_theirs = Samples(), Samples()
+        for kind, searches in asked.items():
+            if kind == "suggestions":
+                continue
+            ours, theirs = Samples(), Samples()
+            for n, typed in enumerate(searches):
+                found = ours.take(partial(_asks_index(index, faceted), typed))
+                if n < reference_each:
+                    there = theirs.take(partial(_asks_table(connection, faceted), typed), server)
+                    assert found == there, (typed, found, there)
+            for total, part in ((all_ours, ours), (all_theirs, theirs)):
+                total.wall += part.wall
+                total.cpu += part.cpu
+            rows.append(_line(f"{kind}, hits{' + facets' if faceted else ''}", ours, theirs))
+        rows.append(_line(f"all kinds, hits{' + facets' if faceted else ''}", all_ours, all_theirs))
+    ours, theirs = Samples(), Samples()
+    for n, typed in enumerate(asked["suggestions"]):
+        ours.take(partial(_suggests_index(index), typed))
+        if n < reference_each:
+            theirs.take(partial(_suggests_table(connection), typed), server)
+    rows.append(_line("suggestions", ours, theirs))
     show(
-        f"search: {EACH} searches of each kind, first {LIMIT} of all found, {len(FACETS)} facets",
-        ("searches", "CPU ms", "p50 ms", "p99 ms", "CPU ratio", "p50 ratio"),
+        f"search: {EACH} of each kind ({reference_each} for PostgreSQL), first {LIMIT} of all found, {len(FACETS)} facets",
+        ("searches", "CPU ms", "PostgreSQL", "times less", "p50 ms", "p99 ms", "PostgreSQL p50", "p99"),
         rows,
         "Reference: PostgreSQL, one connection, tsvector of bigrams under GIN, ts_rank; its CPU is the server's and ours.",
     )
 
 
-def _asks_index(index: CatalogIndex) -> Ask:
-    def ask(typed: str, faceted: bool) -> int:
-        facets = FACETS if faceted else ()
-        return index.search(typed, visible=[{"published": True}], facets=facets, limit=LIMIT).total
+def _line(name: str, ours: Samples, theirs: Samples) -> tuple[str | float, ...]:
+    return (
+        name, ours.cpu_ms, theirs.cpu_ms, theirs.cpu_ms / ours.cpu_ms, ours.percentile_ms(50),
+        ours.percentile_ms(99), theirs.percentile_ms(50), theirs.percentile_ms(99),
+    )  # fmt: skip
 
-    return ask
+
+def _rates(
+    index: CatalogIndex,
+    connections: Sequence[psycopg.Connection],
+    asked: Mapping[str, Sequence[str]],
+    seconds: float,
+) -> None:
+    everything = [typed for kind, searches in asked.items() if kind != "suggestions" for typed in searches]
+    everything.sort(key=fold)  # mixes the kinds
+    rows = []
+    for name, typed, ours, theirs in (
+        ("hits", everything, _asks_index(index, False), [_asks_table(c, False) for c in connections]),
+        ("hits + facets", everything, _asks_index(index, True), [_asks_table(c, True) for c in connections]),
+        (
+            "suggestions",
+            asked["suggestions"],
+            _suggests_index(index),
+            [_suggests_table(c) for c in connections],
+        ),
+    ):
+        rates = _rate([ours] * THREADS, typed, seconds), _rate(theirs, typed, seconds)
+        rows.append((name, *rates, rates[0] / rates[1]))
+    show(
+        f"search: a second, {THREADS} threads",
+        ("searches", "catalog index", "PostgreSQL", "ratio"),
+        rows,
+        f"Memory of this process with the index open: {_memory_bytes() / 1e6:,.0f} MB.",
+    )
+
+
+def _rate(asks: Sequence[Ask], searches: Sequence[str], seconds: float) -> float:
+    """Searches answered in a second by as many threads as there are askers."""
+
+    def work(number: int) -> tuple[int, float]:
+        started, done = time.perf_counter(), 0
+        for typed in cycle(searches[number::THREADS]):
+            asks[number](typed)
+            done += 1
+            if time.perf_counter() - started > seconds:
+                break
+        return done, time.perf_counter() - started
+
+    with ThreadPoolExecutor(len(asks)) as pool:
+        return sum(done / taken for done, taken in pool.map(work, range(len(asks))))
+
+
+def _visible(index: CatalogIndex, known: Sequence[SearchDocument]) -> None:
+    """How long a committed change takes to be found (the indexer looks about once a second besides)."""
+    one, many = Samples(), Samples()
+    for n, document in enumerate(known[:20]):
+        one.take(partial(index.apply, [document], [], str(n + 1)))
+    batch = (list(known) * 2)[:1000]
+    _, seconds = timed(lambda: many.take(partial(index.apply, batch, [], "99")))
+    show(
+        "search: a change made visible",
+        ("changed at once", "p50 ms", "p99 ms", "CPU ms"),
+        [
+            ("1", one.percentile_ms(50), one.percentile_ms(99), one.cpu_ms),
+            (f"{len(batch):,}", 1000 * seconds, 1000 * seconds, many.cpu_ms),
+        ],
+    )
+
+
+def _asks_index(index: CatalogIndex, faceted: bool) -> Ask:
+    facets = FACETS if faceted else ()
+    return lambda typed: index.search(typed, visible=VISIBLE, facets=facets, limit=LIMIT).total
+
+
+def _suggests_index(index: CatalogIndex) -> Ask:
+    return lambda typed: len(index.suggest(typed, visible=VISIBLE))
 
 
 _FOUND = f"""
@@ -107,29 +203,45 @@ _COUNTED = f"""{_FOUND},
 ) counted)"""
 
 
-def _asks_table(connection: psycopg.Connection) -> Ask:
+def _asks_table(connection: psycopg.Connection, faceted: bool) -> Ask:
     connection.execute("SET max_parallel_workers_per_gather = 0")  # its CPU is read of one process
+    statement = (_COUNTED if faceted else _FOUND).encode()
 
-    def ask(typed: str, faceted: bool) -> int:
+    def ask(typed: str) -> int:
         query = " & ".join(f"'{token}'" for token in dict.fromkeys(bigrams(typed)))
-        row = connection.execute((_COUNTED if faceted else _FOUND).encode(), {"query": query}).fetchone()
+        row = connection.execute(statement, {"query": query}).fetchone()
         assert row is not None
         return int(row[0])
 
     return ask
 
 
-def _fill(connection: psycopg.Connection, known: Sequence[SearchDocument]) -> None:
+def _suggests_table(connection: psycopg.Connection) -> Ask:
+    """Names by prefix, counted beforehand for everybody: simpler than what the index is asked."""
+    statement = b"SELECT name FROM bench_name WHERE name LIKE %s ORDER BY held DESC LIMIT 8"
+    return lambda typed: len(connection.execute(statement, (fold(typed) + "%",)).fetchall())
+
+
+def _fill(connection: psycopg.Connection, known: Iterator[SearchDocument]) -> None:
     columns = ", ".join(f"{name} text" for name in FACETS)
+    connection.execute("SET statement_timeout = 0; SET maintenance_work_mem = '256MB'")
     connection.execute(
         f"CREATE TABLE bench_document (id text PRIMARY KEY, published bool, {columns}, words tsvector)".encode()
     )
+    connection.execute("CREATE TABLE bench_name (name text, held int)")
+    names: Counter[str] = Counter()
     with connection.cursor() as cursor, cursor.copy("COPY bench_document FROM STDIN") as copy:
         for document in known:
             facets = [_facet(document, name) for name in FACETS]
             copy.write_row([document.id, document.published, *facets, _vector(document)])
+            names.update((document.title, *document.items))
+    with connection.cursor() as cursor, cursor.copy("COPY bench_name FROM STDIN") as copy:
+        for name, held in names.items():
+            copy.write_row([fold(name), held])
     connection.execute("CREATE INDEX ON bench_document USING gin (words)")
+    connection.execute("CREATE INDEX ON bench_name (name text_pattern_ops)")
     connection.execute("VACUUM ANALYZE bench_document")
+    connection.execute("ANALYZE bench_name")
 
 
 def _facet(document: SearchDocument, name: str) -> str:
@@ -142,13 +254,13 @@ def _vector(document: SearchDocument) -> str:
     """The document as a tsvector: title, items and the rest with the weights A, B and D."""
     places: dict[str, list[str]] = {}
     position = 0
-    title = f"{document.title} {document.title_en}"
-    body = " ".join((document.abstract, document.agency_name, document.code))
-    for weight, text in (("A", title), ("B", " ".join(document.items)), ("", body)):
-        for token in bigrams(text):
-            position = min(position + 1, _LAST_POSITION)
-            places.setdefault(token, []).append(f"{position}{weight}")
-    return " ".join(f"'{token}':{','.join(at)}" for token, at in places.items())
+    body = (document.abstract, document.agency_name, document.code)
+    for weight, texts in (("A", (document.title, document.title_en)), ("B", document.items), ("", body)):
+        for text in texts:
+            for token in bigrams(text):
+                position = min(position + 1, _LAST_POSITION)
+                places.setdefault(token, []).append(f"{position}{weight}")
+    return " ".join([f"'{token}':{','.join(at)}" for token, at in places.items()])
 
 
 def _server_cpu(connection: psycopg.Connection) -> Clock:
@@ -166,6 +278,12 @@ def _server_cpu(connection: psycopg.Connection) -> Clock:
         return used + time.process_time()
 
     return cpu
+
+
+def _memory_bytes() -> int:
+    """Memory of this process that is in use, mapped files of the index among it."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
 
 
 def _index_bytes(folder: Path) -> int:

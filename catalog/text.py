@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import add
 
 from opencc import OpenCC
 
@@ -17,7 +19,9 @@ NORMALISATION_VERSION = 1
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af〇"
 _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")
-_SPACE = re.compile(r"\s+")
+_ENDING = "$"
+_LONGEST_PHRASE = 4
+_REMEMBERED_LENGTH = 40  # characters: names of items and agencies, not abstracts
 # Two spellings of one word that are not a matter of script: Taiwan's 身分 and 帐/账 before the 2001 list.
 _VARIANTS = (("身分", "身份"), ("帐", "账"), ("其它", "其他"))
 
@@ -56,7 +60,7 @@ def fold(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).lower()
     for variant, usual in _VARIANTS:
         folded = folded.replace(variant, usual)
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", folded)).strip()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def words(text: str) -> Iterator[str]:
@@ -74,36 +78,119 @@ def is_han(character: str) -> bool:
     )
 
 
-def bigrams(text: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A text folded and cut for search: `tokens` in order (see `bigrams`). `endings` are the last characters of
+    its Han words, marked: every character begins a token or is one of them, so one character finds by prefix."""
+
+    folded: str
+    tokens: tuple[str, ...]
+    endings: tuple[str, ...]
+    distinct: dict[str, None]  # both, each once
+
+
+def cut(text: str) -> Cut:
+    """The text as search needs it. Names come again and again in a catalog, so short texts are remembered."""
+    return _cut_name(text) if len(text) <= _REMEMBERED_LENGTH else _cut(text)
+
+
+def bigrams(text: str) -> tuple[str, ...]:
     """Search tokens in order: overlapping pairs of Han characters, one standing alone, other words.
 
     "身份证 Grants" gives 身份, 份证, grant. English plurals are cut so that grant and grants meet.
     """
+    return cut(text).tokens
+
+
+def fold_in_place(text: str) -> tuple[str, list[int]]:
+    """The text folded character by character, and for each folded character the place in `text` it came from:
+    for showing where something was found. Differs from `fold` where characters combine."""
+    folded: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        pieces = unicodedata.normalize("NFKC", character).translate(_SIMPLIFIED).lower()
+        folded.append(pieces)
+        places += [place] * len(pieces)
+    joined = "".join(folded)
+    for variant, usual in _VARIANTS:  # of one length, so that places stay
+        joined = joined.replace(variant, usual)
+    return joined, places
+
+
+def token_spans(folded: str) -> Iterator[tuple[str, int, int]]:
+    """Every token of a folded text with the place it stands at, single Han characters beside their pairs."""
+    for match in _RUN.finditer(folded):
+        run, start = match.group(), match.start()
+        if not is_han(run[0]):
+            yield _singular(run), start, match.end()
+            continue
+        for n, character in enumerate(run):
+            yield character, start + n, start + n + 1
+            if n + 1 < len(run):
+                yield run[n : n + 2], start + n, start + n + 2
+
+
+def _cut(text: str) -> Cut:
+    folded = fold(text)
     tokens: list[str] = []
-    for run in words(text):
+    endings: list[str] = []
+    for run in _RUN.findall(folded):
         if not is_han(run[0]):
             tokens.append(_singular(run))
-        elif len(run) == 1:
+            continue
+        if len(run) == 1:
             tokens.append(run)
         else:
-            tokens.extend(run[i : i + 2] for i in range(len(run) - 1))
-    return tokens
+            tokens += map(add, run, run[1:])
+            endings.append(run[-1] + _ENDING)
+    return Cut(folded, tuple(tokens), tuple(endings), dict.fromkeys([*tokens, *endings]))
 
 
-def characters(text: str) -> list[str]:
-    """The distinct Han characters of a text in order, so that a one-character search can be answered."""
-    return list(dict.fromkeys(character for run in words(text) if is_han(run[0]) for character in run))
+_cut_name = lru_cache(maxsize=65536)(_cut)
 
 
 @lru_cache(maxsize=65536)
 def initials(text: str) -> str:
     """Pinyin initials as column codes use them: 身份证号 is "sfzh"; other letters and digits stay."""
-    from pypinyin import Style, lazy_pinyin  # noqa: PLC0415 - its phrase dictionary takes a second to load
+    return "".join([_initials_of_run(run) if is_han(run[0]) else run for run in words(text)])
 
+
+def _initials_of_run(run: str) -> str:
+    """Longest known phrases first, since many characters sound differently in some (银行 yh, 行人 xr)."""
+    letters, phrases = _sounds()
     parts: list[str] = []
-    for run in words(text):
-        parts.extend(lazy_pinyin(run, style=Style.FIRST_LETTER) if is_han(run[0]) else [run])
+    at = 0
+    while at < len(run):
+        for length in range(min(_LONGEST_PHRASE, len(run) - at), 1, -1):
+            sound = phrases.get(run[at : at + length])
+            if sound is not None:
+                parts.append(sound)
+                at += length
+                break
+        else:
+            parts.append(letters.get(ord(run[at]), run[at]))
+            at += 1
     return "".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _sounds() -> tuple[dict[int, str], dict[str, str]]:
+    """First letters by character and by phrase, of pypinyin's dictionaries: read once, a hundred times faster
+    than asking it for each name."""
+    from pypinyin import Style  # noqa: PLC0415 - its phrase dictionary takes a second to load
+    from pypinyin.constants import PHRASES_DICT, PINYIN_DICT  # noqa: PLC0415
+    from pypinyin.style import convert  # noqa: PLC0415
+
+    def first(reading: str) -> str:
+        return convert(reading, Style.FIRST_LETTER, strict=False) or reading[:1]
+
+    letters = {code: first(readings.split(",")[0]) for code, readings in PINYIN_DICT.items()}
+    phrases = {
+        phrase: "".join([first(readings[0]) for readings in sounds])
+        for phrase, sounds in PHRASES_DICT.items()
+        if len(phrase) <= _LONGEST_PHRASE
+    }
+    return letters, phrases
 
 
 def _singular(word: str) -> str:

@@ -17,17 +17,21 @@ from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Invalid
 from app.kernel.text import Text
-from app.kernel.wire import NOT_A_CURSOR, Cursor, Label, Limit, Wire, decode_cursor, encode_cursor
+from app.kernel.wire import NOT_A_CURSOR, Cursor, Label, Limit, ShortText, Wire, decode_cursor, encode_cursor
 from catalog.resources.api import ResourceSummary, summary_of
 from catalog.resources.codes import (
     BASE_LIBRARIES,
+    CHANNELS,
     FORMAT_CLASSES,
+    GRADES,
     OPENNESS,
+    PLATFORM_MODES,
     SHARING_TYPES,
     THEMES,
     UPDATE_CYCLES,
     BaseLibrary,
     FormatClass,
+    Grade,
     Openness,
     SharingType,
     Theme,
@@ -35,8 +39,9 @@ from catalog.resources.codes import (
 )
 from catalog.resources.states import STATES
 from catalog.search import service
-from catalog.search.document import FACETS
-from catalog.search.index import MAX_OFFSET, CatalogIndex
+from catalog.search.document import FACETS, FRESH
+from catalog.search.index import MAX_OFFSET, After, CatalogIndex, Sort
+from catalog.text import fold
 
 router = APIRouter(prefix="/api/v1/search", tags=["search"])
 
@@ -51,9 +56,13 @@ Facet = Literal[
     "base_library",
     "update_cycle",
     "format",
+    "mode",
+    "grade",
     "state",
+    "freshness",
 ]
-SUMMARY_LENGTH = 200  # characters of an abstract on a result page
+Mode = Literal["database", "file", "interface", "mail", "medium", "platform"]
+Freshness = Literal["week", "month", "year", "older"]
 
 _LABELS: dict[str, Mapping[str, Text]] = {
     "sharing_type": {code.value: text for code, text in SHARING_TYPES.items()},
@@ -62,7 +71,15 @@ _LABELS: dict[str, Mapping[str, Text]] = {
     "base_library": {code.value: text for code, text in BASE_LIBRARIES.items()},
     "update_cycle": {code.value: text for code, text in UPDATE_CYCLES.items()},
     "format": {code.value: text for code, text in FORMAT_CLASSES.items()},
+    "mode": {mode.value: text for labels in (CHANNELS, PLATFORM_MODES) for mode, text in labels.items()},
+    "grade": {code.value: text for code, text in GRADES.items()},
     "state": STATES,
+    "freshness": {
+        "week": Text("一周内更新", "changed within a week"),
+        "month": Text("一月内更新", "changed within a month"),
+        "year": Text("一年内更新", "changed within a year"),
+        "older": Text("一年以前更新", "changed more than a year ago"),
+    },
 }
 
 
@@ -80,9 +97,16 @@ class Asked(Wire):
     base_library: tuple[BaseLibrary, ...] = ()
     update_cycle: tuple[UpdateCycle, ...] = ()
     format: tuple[FormatClass, ...] = ()
+    mode: tuple[Mode, ...] = ()
+    grade: tuple[Grade, ...] = ()
     state: Annotated[tuple[str, ...], Field(max_length=10)] = ()
+    freshness: tuple[Freshness, ...] = ()
+    item: Annotated[
+        tuple[ShortText, ...],
+        Field(max_length=20, description="含有此信息项（全名）/ holds this item, by its whole name"),
+    ] = ()
     facets: Annotated[
-        tuple[Facet, ...], Field(max_length=len(FACETS), description="要计数的分面 / to count")
+        tuple[Facet, ...], Field(max_length=len(FACETS) + 1, description="要计数的分面 / to count")
     ] = ()
     sort: Literal["relevance", "updated"] = "relevance"
     limit: Limit = 20
@@ -90,14 +114,19 @@ class Asked(Wire):
 
     def filters(self) -> dict[str, list[str]]:
         """The filters that are set, as the index takes them."""
-        return {name: [str(v) for v in values] for name in FACETS if (values := getattr(self, name))}
+        chosen = {
+            name: [str(v) for v in values] for name in (*FACETS, FRESH) if (values := getattr(self, name))
+        }
+        return chosen | ({"item": [fold(name) for name in self.item]} if self.item else {})
 
 
 class FoundOut(ResourceSummary):
-    """One resource found."""
+    """One resource found. `marked`: for title, title_en and summary where they hold what was typed, as
+    [from, to) in characters (Unicode code points)."""
 
     summary: str
     matching_items: list[str]
+    marked: dict[str, list[tuple[int, int]]]
 
 
 class FacetValue(Wire):
@@ -141,18 +170,18 @@ def query(
     actor: Annotated[Actor, permitted("search.query")],
 ) -> SearchOut:
     """Find resources by title, abstract, items, agency or code, in Chinese (either script) or English."""
-    offset = _offset(asked.cursor)
+    after = _after(asked.cursor, asked.sort) if asked.cursor else None
     found, result = service.search(
         session, index, asked.q, by=actor, filters=asked.filters(), facets=asked.facets,
-        limit=asked.limit, offset=offset, sort=asked.sort,
+        limit=asked.limit, after=after, sort=asked.sort,
     )  # fmt: skip
-    following = offset + asked.limit
+    following = result.following
     return SearchOut(
         items=[_represent(hit) for hit in found],
         total=result.total,
         facets={name: _facet(session, name, counts) for name, counts in result.facets.items()},
         relaxed=result.relaxed,
-        next=encode_cursor(following) if following < min(result.total, MAX_OFFSET + 1) else None,
+        next=encode_cursor(asked.sort, following.place, following.ids) if following else None,
     )
 
 
@@ -168,22 +197,21 @@ def suggest(
     return Suggestions(items=service.suggest(session, index, q, by=actor, limit=limit))
 
 
-def _offset(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    offset = decode_cursor(cursor, 1)[0]
-    if not isinstance(offset, int) or not 0 <= offset <= MAX_OFFSET:
+def _after(cursor: str, sort: Sort) -> After:
+    """Where the page before ended. Errors: Invalid, also where it was sorted otherwise."""
+    sorted_by, place, ids = decode_cursor(cursor, 3)
+    limit = MAX_OFFSET if sort == "relevance" else 2**63 - 1
+    if sorted_by != sort or type(place) is not int or not 0 <= place <= limit or not isinstance(ids, list):
         raise Invalid(faults=[NOT_A_CURSOR])
-    return offset
+    return After(place, tuple(map(str, ids)))
 
 
 def _represent(hit: service.Found) -> FoundOut:
-    resource = hit.resource
-    summary = resource.record.get("abstract") or resource.record.get("description") or ""
     return FoundOut(
-        **summary_of(resource),
-        summary=summary[:SUMMARY_LENGTH],
+        **summary_of(hit.resource),
+        summary=service.summary_of(hit.resource),
         matching_items=list(hit.matching_items),
+        marked={field: list(spans) for field, spans in hit.marked.items()},
     )
 
 

@@ -17,38 +17,48 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tantivy
-from tantivy import Document, Index, IndexWriter, Occur, Query, Searcher
+from tantivy import DocAddress, Document, Index, IndexWriter, Occur, Query, Schema, Searcher
 
+from app.kernel.clock import now
 from catalog.search.document import (
     FACETS,
+    FRESH,
     LAYOUT,
     SearchDocument,
     build_schema,
+    packed,
     to_tantivy,
+    unpacked,
 )
 from catalog.search.query import (
     Filters,
     TypedText,
     UnknownFilter,
+    Vocabulary,
     all_of,
     audience,
+    freshness_ranges,
     matching,
     ranking,
     restriction,
+    updated_within,
 )
 from catalog.text import fold
 
 Sort = Literal["relevance", "updated"]
 
 MAX_LIMIT = 200
-MAX_OFFSET = 10_000
+MAX_OFFSET = 10_000  # how deep one may page by relevance
 _POSITION_ID = "\x00position"  # the document that carries the position; no resource has such an id
 _WRITER_HEAP_BYTES = 64_000_000
 _REBUILD_BATCH = 20_000  # documents a commit, which bounds memory
 _FACET_VALUES = 100
+_SLACK = 100  # resources that may come or go before a page without disturbing it
+_LEAST_INITIALS = 2  # one letter begins a twentieth of all names: too many to count for each reader
+_ANCHORS = 3  # of the last shown, in case some of them go
 
 
 class IndexBusy(RuntimeError):
@@ -64,13 +74,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class After:
+    """Where a page ended: its place (an offset, or the last `updated`) and the last ids shown."""
+
+    place: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One page. `facets` counts all matches by value; `relaxed` says that no resource held every word."""
+    """One page, and where the next begins. `facets` counts all matches by value; `relaxed` says that no resource held every word."""
 
     hits: tuple[Hit, ...]
     total: int
     facets: dict[str, dict[str, int]]
     relaxed: bool
+    following: After | None
 
 
 class CatalogIndex:
@@ -122,9 +141,9 @@ class CatalogIndex:
             writer = self._open_writer()
             try:
                 for resource_id in deletes:
-                    writer.delete_documents_by_term("id", resource_id)
+                    writer.delete_documents_by_term("id", packed(resource_id))
                 for document in upserts:
-                    writer.delete_documents_by_term("id", document.id)
+                    writer.delete_documents_by_term("id", packed(document.id))
                     writer.add_document(to_tantivy(document))
                 _commit(writer, position)
             except BaseException:
@@ -166,7 +185,7 @@ class CatalogIndex:
         filters: Filters | None = None,
         facets: Sequence[str] = (),
         limit: int = 20,
-        offset: int = 0,
+        after: After | None = None,
         sort: Sort = "relevance",
     ) -> SearchResult:
         """One page of what matches `text` among what the asker may see.
@@ -178,72 +197,106 @@ class CatalogIndex:
 
         Raises:
             UnknownFilter: a filter or facet the index does not have.
-            ValueError: limit or offset out of range.
+            ValueError: limit out of range.
         """
-        if not 1 <= limit <= MAX_LIMIT or not 0 <= offset <= MAX_OFFSET:
-            raise ValueError(f"limit 1-{MAX_LIMIT}, offset 0-{MAX_OFFSET}")
+        if not 1 <= limit <= MAX_LIMIT:
+            raise ValueError(f"limit 1-{MAX_LIMIT}")
         chosen = dict(filters or {})
         schema, searcher = self._schema, self._reader().searcher()
+        terms = Vocabulary(schema, searcher)
         typed = TypedText.read(text)
-        seen = Query.boolean_query(
-            [
-                (Occur.Must, audience(schema, visible)),
-                (Occur.MustNot, Query.term_query(schema, "id", _POSITION_ID, "basic")),
-            ]
-        )
-        base = all_of(seen, matching(schema, typed))
+        seen = _seen(schema, visible)
+        base = all_of(seen, matching(terms, typed))
         within = all_of(base, restriction(schema, chosen))
         relaxed = False
         if len(typed.tokens) > 2 and _total(searcher.search(within, 1)) == 0:
             relaxed = True
-            base = all_of(seen, matching(schema, typed, relaxed=True))
+            base = all_of(seen, matching(terms, typed, relaxed=True))
             within = all_of(base, restriction(schema, chosen))
-        order = ranking(schema, typed) if sort == "relevance" else None
+        order = ranking(terms, typed) if sort == "relevance" else None
         if order is None:
-            found = searcher.search(within, limit, order_by_field="updated", offset=offset)
+            hits, total, following = self._newest(searcher, within, limit, after)
         else:
-            scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
-            found = searcher.search(scored, limit, offset=offset)
-        hits = tuple(
-            Hit(
-                str(searcher.doc(address).get_first("id")),
-                0.0 if order is None else float(score),
-            )
-            for score, address in found.hits
-        )
+            hits, total, following = self._best(searcher, within, order, limit, after)
         counts = self._count_facets(searcher, base, chosen, facets)
-        return SearchResult(hits, _total(found), counts, relaxed and bool(hits))
+        return SearchResult(hits, total, counts, relaxed and bool(hits), following)
+
+    def _newest(
+        self, searcher: Searcher, within: Query, limit: int, after: After | None
+    ) -> tuple[tuple[Hit, ...], int, After | None]:
+        """The page of what was changed last, by a key that no two resources share: it starts below the last one."""
+        rest = within
+        if after is not None:
+            rest = all_of(within, updated_within(self._schema, None, after.place))
+        found = searcher.search(rest, limit, order_by_field="updated")
+        total = _total(found) if after is None else _total(searcher.search(within, 1))
+        hits = tuple(Hit(_id(searcher, address), 0.0) for _, address in found.hits)
+        more = _total(found) > limit
+        return hits, total, After(int(found.hits[-1][0]), ()) if more else None
+
+    def _best(
+        self, searcher: Searcher, within: Query, order: Query, limit: int, after: After | None
+    ) -> tuple[tuple[Hit, ...], int, After | None]:
+        """The page of what ranks best. It starts behind the last ones shown, looked for around their place, so
+        that what appears or goes meanwhile neither repeats nor hides anything."""
+        scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
+        place = after.place if after else 0
+        start = max(0, place - _SLACK)
+        wanted = place - start + limit + (_SLACK if after else 0)
+        found = searcher.search(scored, wanted, offset=start, weight_by_field="tie")
+        near = sorted(
+            (Hit(_id(searcher, address), float(score)) for score, address in found.hits),
+            key=lambda hit: (-hit.score, hit.id),
+        )
+        begin = place - start
+        if after:
+            begin = max((n + 1 for n, hit in enumerate(near) if hit.id in after.ids), default=begin)
+        hits = tuple(near[begin : begin + limit])
+        end = start + begin + len(hits)
+        more = end < min(_total(found), MAX_OFFSET)
+        last = tuple(hit.id for hit in hits[-_ANCHORS:])
+        return hits, _total(found), After(end, last) if more and hits else None
 
     def match(self, text: str, *, visible: Sequence[Filters], limit: int = MAX_OFFSET) -> list[str]:
         """Ids of the resources among those the asker may see that hold every word, best first, `limit` at most;
         for readers that sort and count by what only the database knows."""
         schema, searcher = self._schema, self._reader().searcher()
+        terms = Vocabulary(schema, searcher)
         typed = TypedText.read(text)
-        order = ranking(schema, typed)
+        order = ranking(terms, typed)
         if order is None:
             return []
-        within = all_of(audience(schema, visible), matching(schema, typed))
+        within = all_of(audience(schema, visible), matching(terms, typed))
         scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
-        hits = searcher.search(scored, limit, count=False).hits
-        return [str(searcher.doc(address).get_first("id")) for _, address in hits]
+        return [_id(searcher, address) for _, address in searcher.search(scored, limit, count=False).hits]
 
-    def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> list[str]:
-        """Names (titles, items) that begin with `prefix`, or whose pinyin initials do, most frequent first."""
+    def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> list[tuple[str, str]]:
+        """Folded names (titles, codes, items) that begin with `prefix`, or whose pinyin initials do, most frequent
+        first, each with the id of a resource the asker may see that has it."""
         key = fold(prefix[:64])
         if not key:
             return []
-        searcher = self._reader().searcher()
-        terms = searcher.terms_with_prefix("suggestion", key, audience(self._schema, visible), limit * 8)
+        searcher, seen = self._reader().searcher(), _seen(self._schema, visible)
         names: dict[str, int] = {}
-        for term, count in terms:
-            name = term.partition("\t")[2]
-            names[name] = max(count, names.get(name, 0))
-        return sorted(names, key=lambda name: (-names[name], len(name), name))[:limit]
+        for field in ("exact_title", "item", "pinyin"):
+            if field == "pinyin" and (not key.isascii() or len(key) < _LEAST_INITIALS):
+                continue
+            for term, count in searcher.terms_with_prefix(field, key, seen, limit * 4):
+                name = term.partition("\t")[2] if field == "pinyin" else term
+                names[name] = max(count, names.get(name, 0))
+        best = sorted(names, key=lambda name: (-names[name], len(name), name))[:limit]
+        found: list[tuple[str, str]] = []
+        for name in best:
+            held = [Query.term_query(self._schema, field, name, "basic") for field in ("exact_title", "item")]
+            either = Query.boolean_query([(Occur.Should, one) for one in held])
+            hits = searcher.search(all_of(seen, either), 1, count=False).hits
+            found += [(name, _id(searcher, address)) for _, address in hits]
+        return found
 
     def _count_facets(
         self, searcher: Searcher, base: Query, chosen: Filters, facets: Sequence[str]
     ) -> dict[str, dict[str, int]]:
-        unknown = [name for name in facets if name not in FACETS]
+        unknown = [name for name in facets if name not in FACETS and name != FRESH]
         if unknown:
             raise UnknownFilter(unknown[0])
         groups: dict[str, list[str]] = {}  # the filter left out -> facets counted without it
@@ -252,10 +305,12 @@ class CatalogIndex:
         counts: dict[str, dict[str, int]] = {}
         for left_out, names in groups.items():
             others = {name: value for name, value in chosen.items() if name != left_out}
-            wanted = {name: {"terms": {"field": name, "size": _FACET_VALUES}} for name in names}
+            wanted = {name: _counting(name) for name in names}
             answer = searcher.aggregate(all_of(base, restriction(self._schema, others)), wanted)
             for name in names:
-                counts[name] = {str(b["key"]): int(b["doc_count"]) for b in answer[name]["buckets"]}
+                counts[name] = {
+                    str(b["key"]): int(b["doc_count"]) for b in answer[name]["buckets"] if b["doc_count"]
+                }
         return {name: counts[name] for name in facets}
 
     def _reader(self) -> Index:
@@ -320,6 +375,27 @@ class CatalogIndex:
             except BlockingIOError:
                 raise IndexBusy(str(self._home)) from None
             yield
+
+
+def _seen(schema: Schema, visible: Sequence[Filters]) -> Query:
+    """What the asker may see, without the document that carries the position."""
+    position = Query.term_query(schema, "id", _POSITION_ID, "basic")
+    return Query.boolean_query([(Occur.Must, audience(schema, visible)), (Occur.MustNot, position)])
+
+
+def _counting(facet: str) -> dict[str, Any]:
+    """How tantivy is asked to count a facet."""
+    if facet != FRESH:
+        return {"terms": {"field": facet, "size": _FACET_VALUES}}
+    ranges = [
+        {"key": name} | {end: bound for end, bound in (("from", lower), ("to", upper)) if bound is not None}
+        for name, (lower, upper) in freshness_ranges(now()).items()
+    ]
+    return {"range": {"field": "updated", "ranges": ranges}}
+
+
+def _id(searcher: Searcher, address: DocAddress) -> str:
+    return unpacked(str(searcher.doc(address).get_first("id")))
 
 
 def _total(found: tantivy.SearchResult) -> int:

@@ -5,6 +5,7 @@ everything else. Owns who may find what. Writes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,11 +16,14 @@ from app.identity.models import Jurisdiction
 from app.kernel.actor import Actor, ActorKind
 from catalog.resources import service
 from catalog.resources.models import Resource
-from catalog.search.index import CatalogIndex, SearchResult, Sort
+from catalog.search.index import After, CatalogIndex, SearchResult, Sort
 from catalog.search.query import Filters
-from catalog.text import bigrams, fold
+from catalog.text import bigrams, fold, fold_in_place, token_spans
 
+SUMMARY_LENGTH = 200  # characters of an abstract on a result page
 _ITEMS_SHOWN = 5
+
+Span = tuple[int, int]
 
 
 def audience(session: Session, by: Actor) -> list[Filters]:
@@ -39,10 +43,11 @@ def audience(session: Session, by: Actor) -> list[Filters]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A resource found, and those of its items that the search text names."""
+    """A resource found, those of its items that the search names, and where its texts hold what was typed."""
 
     resource: Resource
     matching_items: tuple[str, ...]
+    marked: dict[str, tuple[Span, ...]]
 
 
 def search(
@@ -54,8 +59,8 @@ def search(
     filters: Filters,
     facets: Sequence[str],
     limit: int,
-    offset: int,
     sort: Sort,
+    after: After | None = None,
 ) -> tuple[list[Found], SearchResult]:
     """One page of what `by` may find. A resource that was taken out since the index last looked is left out
     of the page, though it may still stand in the counts for a moment. Errors: UnknownFilter."""
@@ -65,13 +70,14 @@ def search(
         filters=filters,
         facets=facets,
         limit=limit,
-        offset=offset,
+        after=after,
         sort=sort,
     )
     ids = [UUID(hit.id) for hit in result.hits]
     query = select(Resource).options(selectinload(Resource.agency))
     rows = {row.id: row for row in session.scalars(query.where(Resource.id.in_(ids), service.visible_to(by)))}
-    return [Found(rows[i], _matching_items(rows[i], typed)) for i in ids if i in rows], result
+    wanted = {fold(item) for item in filters.get("item", ())}  # type: ignore[union-attr]  # always a sequence
+    return [_found(rows[i], typed, wanted) for i in ids if i in rows], result
 
 
 def matching(session: Session, index: CatalogIndex, typed: str, *, by: Actor) -> list[UUID]:
@@ -79,13 +85,57 @@ def matching(session: Session, index: CatalogIndex, typed: str, *, by: Actor) ->
     return [UUID(found) for found in index.match(typed, visible=audience(session, by))]
 
 
-def _matching_items(resource: Resource, typed: str) -> tuple[str, ...]:
-    """The names of items that hold one of the words typed, the first few."""
+def suggest(session: Session, index: CatalogIndex, prefix: str, *, by: Actor, limit: int) -> list[str]:
+    """Titles and item names that `by` may see and that begin with `prefix` or with its pinyin initials, as
+    they are written where they stand."""
+    found = [
+        (name, UUID(holder))
+        for name, holder in index.suggest(prefix, visible=audience(session, by), limit=limit)
+    ]
+    query = select(Resource.id, Resource.title, Resource.title_en, Resource.code, Resource.record).where(
+        Resource.id.in_({holder for _, holder in found}), service.visible_to(by)
+    )
+    rows = {row.id: row for row in session.execute(query)}
+    written: dict[str, None] = {}
+    for name, holder in found:
+        if row := rows.get(holder):
+            items = (item.get(key) for item in row.record.get("items", ()) for key in ("name", "name_en"))
+            names = (row.title, row.title_en, row.code, *items)
+            written.update(dict.fromkeys([as_is for as_is in names if as_is and fold(as_is) == name][:1]))
+    return list(written)
+
+
+def summary_of(resource: Resource) -> str:
+    """The first part of what the record says about itself."""
+    summary: str = resource.record.get("abstract") or resource.record.get("description") or ""
+    return summary[:SUMMARY_LENGTH]
+
+
+def _found(resource: Resource, typed: str, wanted: AbstractSet[str]) -> Found:
+    tokens = frozenset(bigrams(typed))
+    marked = {
+        "title": marks(resource.title, tokens),
+        "title_en": marks(resource.title_en or "", tokens),
+        "summary": marks(summary_of(resource), tokens),
+    }
     words = [word for word in fold(typed).split(" ") if bigrams(word)]
     names: Iterable[str] = (item["name"] for item in resource.record.get("items", ()))
-    return tuple([name for name in names if any(word in fold(name) for word in words)][:_ITEMS_SHOWN])
+    named = [name for name in names if fold(name) in wanted or any(word in fold(name) for word in words)]
+    return Found(
+        resource, tuple(named[:_ITEMS_SHOWN]), {field: spans for field, spans in marked.items() if spans}
+    )
 
 
-def suggest(session: Session, index: CatalogIndex, prefix: str, *, by: Actor, limit: int) -> list[str]:
-    """Titles and item names that `by` may see and that begin with `prefix` or with its pinyin initials."""
-    return index.suggest(prefix, visible=audience(session, by), limit=limit)
+def marks(text: str, tokens: AbstractSet[str]) -> tuple[Span, ...]:
+    """Where `text` holds any of the tokens, in either script: [from, to) in characters, joined where they touch."""
+    folded, places = fold_in_place(text)
+    spans: list[Span] = []
+    for token, start, end in token_spans(folded):
+        if token not in tokens:
+            continue
+        first, last = places[start], places[end - 1] + 1
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return tuple(spans)

@@ -15,7 +15,7 @@ from catalog.search.index import CatalogIndex
 def found(database: Database, index: CatalogIndex, typed: str) -> list[service.Found]:
     with database.transaction() as session:
         rows, _ = service.search(
-            session, index, typed, by=ANONYMOUS, filters={}, facets=(), limit=20, offset=0, sort="relevance"
+            session, index, typed, by=ANONYMOUS, filters={}, facets=(), limit=20, sort="relevance"
         )
         return rows
 

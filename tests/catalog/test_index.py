@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from app.kernel.clock import frozen
 from catalog.search.document import SearchDocument
-from catalog.search.index import CatalogIndex, IndexBusy
+from catalog.search.index import After, CatalogIndex, IndexBusy, Sort
 from catalog.search.query import UnknownFilter
 
+MOMENT = datetime(2026, 9, 1, tzinfo=UTC)
 EVERYTHING: list[dict[str, str]] = [{}]
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAOYUAN = REPOSITORY.parent / "shared" / "data" / "taoyuan-catalogue" / "catalogue.csv"
@@ -138,19 +140,6 @@ def test_a_phrase_ranks_before_its_scattered_parts(tmp_path: Path) -> None:
     assert found(index, "身份证号") == ["whole", "scattered"]
 
 
-def test_no_phrase_runs_from_one_item_into_the_next(tmp_path: Path) -> None:
-    index = CatalogIndex.open(tmp_path)
-    index.apply(
-        [
-            document("apart", "甲", "所在地", "地号"),
-            document("one", "乙", "所在地号与其他许多"),
-        ],
-        [],
-        "1",
-    )
-    assert found(index, "在地号") == ["one", "apart"]
-
-
 def test_a_longer_description_finds_what_holds_most_of_it(index: CatalogIndex) -> None:
     result = index.search("河道断面水质监测的数据", visible=EVERYTHING)
     assert [hit.id for hit in result.hits] == ["water"]
@@ -163,18 +152,51 @@ def test_nothing_typed_lists_the_newest_first(index: CatalogIndex) -> None:
     assert index.search("", visible=EVERYTHING).total == len(CATALOG)
 
 
-def test_pages_follow_each_other(index: CatalogIndex) -> None:
-    pages = [found(index, "", limit=2, offset=offset) for offset in (0, 2, 4)]
-    assert sorted(resource_id for page in pages for resource_id in page) == sorted(
-        document.id for document in CATALOG
-    )
-    assert found(index, "", limit=2, offset=6) == []
+@pytest.mark.parametrize("sort", ["relevance", "updated"])
+@pytest.mark.parametrize("text", ["", "水质"])
+def test_pages_neither_repeat_nor_miss_what_stays_while_others_come_and_go(
+    tmp_path: Path, text: str, sort: Sort
+) -> None:
+    index = CatalogIndex.open(tmp_path)
+    first = [document(f"{n:03d}", f"水质监测{n}", updated_at=MOMENT + timedelta(hours=n)) for n in range(40)]
+    index.apply(first, [], "1")
+    seen: list[str] = []
+    after: After | None = None
+    gone: set[str] = set()
+    for step in range(20):
+        result = index.search(text, visible=EVERYTHING, limit=5, after=after, sort=sort)
+        assert result.total == 40
+        seen += [hit.id for hit in result.hits]
+        after = result.following
+        if after is None:
+            break
+        gone.add(result.hits[-1].id)  # the very last one shown goes, and another comes
+        index.apply([document(f"new{step}", f"水质{step}", updated_at=MOMENT + timedelta(days=9))],
+                    [result.hits[-1].id], str(step + 2))  # fmt: skip
+    assert after is None
+    assert len(seen) == len(set(seen))
+    assert set(seen) >= {made.id for made in first}
 
 
-@pytest.mark.parametrize("page", [{"limit": 0}, {"limit": 201}, {"offset": -1}, {"offset": 10_001}])
-def test_a_page_out_of_range_is_refused(index: CatalogIndex, page: dict[str, int]) -> None:
+@pytest.mark.parametrize("limit", [0, 201])
+def test_a_page_out_of_range_is_refused(index: CatalogIndex, limit: int) -> None:
     with pytest.raises(ValueError, match="limit 1-200"):
-        found(index, "水", **page)
+        found(index, "水", limit=limit)
+
+
+def test_one_character_finds_wherever_it_stands(index: CatalogIndex) -> None:
+    assert set(found(index, "证")) == {"people", "cards", "abstract"}
+    assert set(found(index, "号")) == {"people", "cards", "land", "abstract"}
+    assert found(index, "河") == ["water"]
+
+
+def test_who_holds_an_item_and_how_fresh_it_is(index: CatalogIndex) -> None:
+    held = index.search("", visible=EVERYTHING, filters={"item": ["身份证号", "地号"]})
+    assert {hit.id for hit in held.hits} == {"people", "land"}
+    with frozen(datetime(2026, 9, 9, tzinfo=UTC)):
+        result = index.search("", visible=EVERYTHING, filters={"freshness": ["week"]}, facets=["freshness"])
+    assert {hit.id for hit in result.hits} == {"water", "land"}
+    assert result.facets == {"freshness": {"week": 2, "month": 4}}
 
 
 def test_only_what_the_asker_may_see(index: CatalogIndex) -> None:
@@ -186,7 +208,7 @@ def test_only_what_the_asker_may_see(index: CatalogIndex) -> None:
     assert {hit.id for hit in owner.hits} == {"people", "cards", "abstract"}
     assert index.search("身份证", visible=[]).total == 0
     assert index.suggest("人口普查", visible=[{"published": True}]) == []
-    assert index.suggest("人口普查", visible=[{"agency": "police"}]) == ["人口普查汇总"]
+    assert index.suggest("人口普查", visible=[{"agency": "police"}]) == [("人口普查汇总", "abstract")]
 
 
 def test_filters_and_facets(index: CatalogIndex) -> None:
@@ -213,11 +235,11 @@ def test_an_unknown_filter_or_facet_is_refused(index: CatalogIndex) -> None:
 
 def test_suggestions_by_name_script_and_pinyin_initials(index: CatalogIndex) -> None:
     assert index.suggest("身分證", visible=EVERYTHING) == [
-        "身份证号",
-        "身份证件办理记录",
+        ("身份证号", "people"),
+        ("身份证件办理记录", "cards"),
     ]
-    assert index.suggest("sfzh", visible=EVERYTHING) == ["身份证号"]
-    assert index.suggest("地号", visible=EVERYTHING) == ["地號"]
+    assert index.suggest("sfzh", visible=EVERYTHING) == [("身份证号", "people")]
+    assert index.suggest("地號", visible=EVERYTHING) == [("地号", "land")]
     assert index.suggest("", visible=EVERYTHING) == []
 
 
@@ -297,6 +319,7 @@ def test_a_rebuild_that_fails_leaves_the_old_index(index: CatalogIndex) -> None:
 _WRITER = """
 import sys
 from datetime import UTC, datetime
+from app.kernel.clock import frozen
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
 index = CatalogIndex.open(sys.argv[1])
