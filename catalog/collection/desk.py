@@ -211,7 +211,8 @@ def confirm(session: Session, finding: AuditFinding, *, reason: str, by: Actor, 
 
 
 def dismiss(session: Session, finding: AuditFinding, *, reason: str, by: Actor, version: int) -> None:
-    """认定并非重复: later audits do not bring it again; of items, the check keeps their names apart."""
+    """认定并非重复: later audits do not bring it again; of two items, the check keeps their names apart. Of more it
+    learns nothing: that they are not all one element does not say which of them differ."""
     _decide(session, finding, "dismiss", reason, by, version)
 
 
@@ -223,9 +224,10 @@ def reopen(session: Session, finding: AuditFinding, *, reason: str, by: Actor, v
 def _decide(session: Session, finding: AuditFinding, act: str, reason: str, by: Actor, version: int) -> None:
     _step(session, finding, act, by=by, version=version, reason=reason)
     finding.decision, finding.decided_by = reason, by.id
-    if finding.relation != "same_element":
+    members = finding.typed.members
+    if finding.relation != "same_element" or (act == "dismiss" and len(members) > 2):
         return
-    first, *others = [Named(m.item_name or "", m.resource_title) for m in finding.typed.members]
+    first, *others = [Named(m.item_name or "", m.resource_title) for m in members]
     links.decide(
         session, [(first, other) for other in others], "same" if act == "confirm" else "different",
         source="audit_finding", source_id=finding.id, by=by,

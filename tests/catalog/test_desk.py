@@ -85,3 +85,15 @@ def test_who_may_know_assign_and_decide(session: Session, town: Town) -> None:
     desk.dismiss(session, row, reason="含义不同", by=city, version=row.version)
     assert desk.progress(session, by=city) == {("same_element", "dismissed"): 1}
     assert [link.verdict for link in links.decided(session)] == ["different"]
+
+
+def test_that_three_are_not_all_one_says_not_which_differ(session: Session, town: Town) -> None:
+    three = audited(town, ("civil", BIRTHS, "甲"), ("health", HOMES, "乙"), ("market", FAMILIES, "丙"))
+    desk.take_in(session, [three], model_version="1")
+    (row,) = session.scalars(select(AuditFinding))
+    city = town.actor("city_authority", CATALOG)
+    desk.dismiss(session, row, reason="甲与另二者不同", by=city, version=row.version)
+    assert links.decided(session) == []
+    desk.reopen(session, row, reason="再核", by=city, version=row.version)
+    desk.confirm(session, row, reason="确为同一数据元", by=city, version=row.version)
+    assert [link.right_name for link in links.decided(session)] == ["乙", "丙"]
