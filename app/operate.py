@@ -47,6 +47,7 @@ from catalog.search import service as search
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.delivery import receipts
 from exchange.delivery.models import ProviderSource
+from exchange.telling.models import Webhook
 
 OPERATOR = system_actor("operator")
 
@@ -309,7 +310,9 @@ def rotate_keys(database: Database, keys: ServiceKeys, *, at_once: bool) -> int:
     keys.token.rotate(early=True, at_once=at_once)
     count = 0
     with database.transaction() as session:
-        session.execute(text("LOCK TABLE provider_source, second_factor IN SHARE ROW EXCLUSIVE MODE"))
+        session.execute(
+            text("LOCK TABLE provider_source, second_factor, webhook IN SHARE ROW EXCLUSIVE MODE")
+        )
         keys.seal.add_key()
         for source in session.scalars(select(ProviderSource).where(ProviderSource.credentials.is_not(None))):
             assert source.credentials is not None
@@ -317,6 +320,9 @@ def rotate_keys(database: Database, keys: ServiceKeys, *, at_once: bool) -> int:
             count += 1
         for factor in session.scalars(select(SecondFactor)):
             factor.sealed = keys.seal.encrypt(keys.seal.decrypt(factor.sealed))
+            count += 1
+        for webhook in session.scalars(select(Webhook)):
+            webhook.secret = keys.seal.encrypt(keys.seal.decrypt(webhook.secret.encode())).decode()
             count += 1
     keys.seal.forget_earlier_keys()
     return count

@@ -104,7 +104,11 @@ def _negotiations(session: Session, by: Actor) -> _Gathered:
         _matter(NEGOTIATION, row, names, negotiations.allowed_acts(session, row, by=by), row.overdue)
         for row in waiting
     ]
-    theirs = [_matter(NEGOTIATION, row, names, (), row.overdue) for row in others if row.id not in seen]
+    theirs = [
+        _matter(NEGOTIATION, row, names, (), row.overdue)
+        for row in others
+        if row.id not in seen and _is_party(row, by)
+    ]
     return mine, theirs
 
 
@@ -122,7 +126,7 @@ def _disputes(session: Session, by: Actor) -> _Gathered:
     theirs = [
         _matter(DISPUTE, row, names, (), row.overdue)
         for row in others
-        if row.id not in seen and row.state in UNDECIDED
+        if row.id not in seen and _is_party(row, by) and row.state in UNDECIDED
     ]
     return mine, theirs
 
@@ -140,7 +144,7 @@ def _corrections(session: Session, by: Actor) -> _Gathered:
     theirs = [
         _matter(CORRECTION, row, names, (), row.overdue)
         for row in others
-        if row.id not in seen and row.state in (UNDER_VERIFICATION, BEFORE_AUTHORITY)
+        if row.id not in seen and _is_party(row, by) and row.state in (UNDER_VERIFICATION, BEFORE_AUTHORITY)
     ]
     return mine, theirs
 
@@ -221,6 +225,11 @@ def _matter(
 ) -> Matter:
     between = Text("{a} → {b}", "{a} → {b}").with_(a=names[row.requester_id], b=names[row.provider_id])
     return Matter(machine, row.id, between, row.state, _awaited(acts), overdue)
+
+
+def _is_party(row: Bilateral, by: Actor) -> bool:
+    """The authority knows of cases that it does not wait for."""
+    return by.agency_id in (row.requester_id, row.provider_id)
 
 
 def _awaited(acts: Iterable[str]) -> tuple[str, ...]:
