@@ -135,7 +135,7 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
 
     def sweep() -> int:
         with database.transaction() as session:
-            return deadlines.sweep(session, missed)
+            return deadlines.sweep(session, missed) + agreements.keep_terms(session)
 
     def tell_followers() -> int:
         return following.tell_followers(database)

@@ -531,6 +531,16 @@ class Estate:
         self._add("agreement.resume", "suspended by authority", on(suspended, WHY))
         announced = world.act(world.agreed(), "announce_end", "civil", APPROVER, WHY)
         self._add("agreement.agree_end", "end announced", on(announced, WHY))
+        ended = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        disposal = {"disposed_on": "2026-09-18", "disposal": "删除并覆写"}
+        self._add("agreement.certify_disposal", "ended", on(ended, disposal))
+        certified = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        certified = world.act(certified, "certify_disposal", "health", APPROVER, disposal)
+        self._add("agreement.disposal", "certified", on(certified))
 
     def _corrections(self) -> None:
         wrong = {

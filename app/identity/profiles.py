@@ -50,6 +50,7 @@ class Options(Wire):
     plan_years: int = Field(
         default=3, ge=1, le=100
     )  # how long a collection plan's control number is good for
+    renewal_reminder_days: int = Field(default=30, ge=0, le=1000)  # before the last day of an agreement
 
 
 class Security(Wire):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
@@ -17,7 +18,8 @@ from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotAcceptable
 from app.kernel.idempotency import CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, Page, Paging, Wire, page, set_version
+from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, Wire, page, set_version
+from exchange import paper
 from exchange.agreements import document, odrl, service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
@@ -37,6 +39,7 @@ permit(
     "agreement.versions",
     "agreement.odrl",
     "agreement.document",
+    "agreement.disposal",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.PULL,  # who fetches data knows the agreement it fetches under
 )
@@ -84,6 +87,10 @@ class AgreementOut(Wire):
     suspended_by: str | None
     end_announced_at: datetime | None
     reason: str | None
+    mending: str | None
+    disposal_overdue: bool
+    disposed_on: date | None
+    disposal: str | None
     deadlines: list[DeadlineOut]
     allowed: list[str]
 
@@ -104,10 +111,27 @@ class AgreementVersion(Wire):
 
 
 class Chosen(Paging):
-    """Filters of the register."""
+    """Filters of the register. `q`: words in parties, resources, purposes or the number."""
 
     state: str | None = None
     resource: UUID | None = None
+    agency: UUID | None = None
+    q: Annotated[str | None, Field(max_length=200)] = None
+    ends_by: date | None = None
+
+
+class Suspension(Wire):
+    """Why, and what must be mended before supply is resumed."""
+
+    reason: LongText
+    mending: LongText | None = None
+
+
+class Disposal(Wire):
+    """When and how what was received was disposed of."""
+
+    disposed_on: date
+    disposal: LongText
 
 
 def _asked(act: str) -> Any:
@@ -126,6 +150,9 @@ def list_agreements(
         by=actor,
         state=chosen.state,
         resource_id=chosen.resource,
+        agency_id=chosen.agency,
+        words=chosen.q,
+        ends_by=chosen.ends_by,
         before=chosen.before,
         limit=chosen.fetch,
     )
@@ -187,31 +214,57 @@ def read_odrl(asked: Annotated[Asked[Agreement], _asked("odrl")]) -> Response:
 
 @router.get(
     "/{id}/document", operation_id="agreement.document", response_class=Response,
-    responses={200: {"content": {"text/html": {}, odrl.MEDIA_TYPE: {}}}},
+    responses={200: {"content": {"text/html": {}, paper.PDF: {}, odrl.MEDIA_TYPE: {}}}},
 )  # fmt: skip
 def read_document(asked: Annotated[Asked[Agreement], _asked("document")], request: Request) -> Response:
-    """The agreement as a page to read and print in the language asked for (`Accept-Language`), or with
-    `Accept: application/ld+json` as ODRL. Errors: NotAcceptable."""
-    accept = request.headers.get("accept", "*/*")
-    wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    for media_type in wanted:
-        if media_type in ("text/html", "text/*", "*/*"):
-            page_text = document.write_document(asked.session, asked.case, request.state.locale)
-            headers = {"Content-Language": request.state.locale, "Content-Security-Policy": document.POLICY}
-            return HTMLResponse(page_text, headers={**headers, "Vary": "Accept, Accept-Language"})
-        if media_type in (odrl.MEDIA_TYPE, "application/json", "application/*"):
-            return JSONResponse(
-                odrl.to_odrl(asked.case), media_type=odrl.MEDIA_TYPE, headers={"Vary": "Accept"}
-            )
-    raise NotAcceptable(available=["text/html", odrl.MEDIA_TYPE])
+    """The agreement in the language asked for (`Accept-Language`): as a page to read and print, as PDF
+    (`Accept: application/pdf`) or as ODRL (`Accept: application/ld+json`). Errors: NotAcceptable."""
+    if (wanted := _wanted(request, paper.PDF, odrl.MEDIA_TYPE)) == odrl.MEDIA_TYPE:
+        return JSONResponse(odrl.to_odrl(asked.case), media_type=odrl.MEDIA_TYPE, headers={"Vary": "Accept"})
+    written = document.agreement_paper(asked.session, asked.case, request.state.locale)
+    return _on_paper(written, wanted, f"agreement-{asked.case.id}")
+
+
+@router.get(
+    "/{id}/disposal", operation_id="agreement.disposal", response_class=Response,
+    responses={200: {"content": {"text/html": {}, paper.PDF: {}}}},
+)  # fmt: skip
+def read_disposal(asked: Annotated[Asked[Agreement], _asked("disposal")], request: Request) -> Response:
+    """处置证明: the certificate of disposal, as a page or as PDF. Errors: NotFound before it is given."""
+    written = document.disposal_paper(asked.session, asked.case, request.state.locale)
+    return _on_paper(written, _wanted(request, paper.PDF), f"disposal-{asked.case.id}")
+
+
+def _wanted(request: Request, *others: str) -> str:
+    """The first content type of `Accept` that there is: a page, or one of the others."""
+    kinds = {
+        "text/html": "text/html",
+        "text/*": "text/html",
+        "*/*": "text/html",
+        **{kind: kind for kind in others},
+    }
+    if odrl.MEDIA_TYPE in others:
+        kinds |= {"application/json": odrl.MEDIA_TYPE, "application/*": odrl.MEDIA_TYPE}
+    for part in request.headers.get("accept", "*/*").split(","):
+        if (kind := part.partition(";")[0].strip().lower()) in kinds:
+            return kinds[kind]
+    raise NotAcceptable(available=["text/html", *others])
+
+
+def _on_paper(written: paper.Paper, wanted: str, name: str) -> Response:
+    headers = {"Content-Language": written.locale, "Vary": "Accept, Accept-Language"}
+    if wanted == paper.PDF:
+        headers["Content-Disposition"] = f'inline; filename="{name}.pdf"'
+        return Response(paper.to_pdf(written), media_type=paper.PDF, headers=headers)
+    return HTMLResponse(paper.to_html(written), headers={**headers, "Content-Security-Policy": paper.POLICY})
 
 
 @router.post("/{id}/suspend", operation_id="agreement.suspend")
 def suspend(
-    asked: Annotated[Asked[Agreement], _asked("suspend")], body: Reason, version: ExpectedVersion
+    asked: Annotated[Asked[Agreement], _asked("suspend")], body: Suspension, version: ExpectedVersion
 ) -> AgreementOut:
-    """暂停: stop delivery at once; the reason says what must be mended."""
-    return _change(asked, "suspend", body.reason, version)
+    """暂停: stop delivery at once, with the reason and what must be mended before it is resumed (809-27)."""
+    return _change(asked, "suspend", body.reason, version, body.mending)
 
 
 @router.post("/{id}/resume", operation_id="agreement.resume")
@@ -254,9 +307,27 @@ def complete(
     return _change(asked, "complete", body.reason, version)
 
 
-def _change(asked: Asked[Agreement], act: str, reason: str | None, version: int) -> AgreementOut:
+@router.post("/{id}/certify_disposal", operation_id="agreement.certify_disposal")
+def certify_disposal(
+    asked: Annotated[Asked[Agreement], _asked("certify_disposal")], body: Disposal, version: ExpectedVersion
+) -> AgreementOut:
+    """出具处置证明: the requester's approver answers for the disposal of what was received (809-27)."""
+    service.certify_disposal(
+        asked.session,
+        asked.case,
+        on=body.disposed_on,
+        how=body.disposal,
+        by=asked.by,
+        expected_version=version,
+    )
+    return represent(asked)
+
+
+def _change(
+    asked: Asked[Agreement], act: str, reason: str | None, version: int, mending: str | None = None
+) -> AgreementOut:
     service.change_agreement(
-        asked.session, asked.case, act, by=asked.by, reason=reason, expected_version=version
+        asked.session, asked.case, act, by=asked.by, reason=reason, mending=mending, expected_version=version
     )
     return represent(asked)
 
@@ -292,6 +363,10 @@ def represent(asked: Asked[Agreement]) -> AgreementOut:
         suspended_by=case.suspended_by,
         end_announced_at=case.end_announced_at,
         reason=case.reason,
+        mending=case.mending,
+        disposal_overdue=case.disposal_overdue,
+        disposed_on=case.disposed_on,
+        disposal=case.disposal,
         deadlines=deadlines_out(asked.session, AGREEMENT.kind, case.id),
         allowed=service.allowed_acts(case, by=asked.by),
     )

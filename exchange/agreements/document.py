@@ -1,29 +1,28 @@
-"""An agreement as a document for people, in Chinese or English, to read on a screen and to print.
+"""What an agreement and the certificate at its end say to people, in Chinese or English.
 
-Owns the wording and the page; what was agreed is the agreement's. Everything it says is escaped.
+Owns the wording; the looks are `exchange.paper`'s, what was agreed is the agreement's.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
-from jinja2 import Environment, StrictUndefined
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.identity.models import Person
 from app.kernel.calendar import BEIJING
+from app.kernel.errors import NotFound
 from app.kernel.law import cite
 from app.kernel.text import Locale, Text
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, ORIGINS
 from exchange.negotiations.consents import consents_to
+from exchange.paper import Code, Facts, Paper, Section, Table, Words
 from exchange.parties import names_of
-from exchange.terms import METHOD_NAMES
+from exchange.terms import METHOD_NAMES, Terms
 from exchange.told import records_of, told
 
 SIDES = {"requester": Text("需求方", "Requester"), "provider": Text("提供方", "Provider")}
@@ -33,107 +32,152 @@ CONSENT_KINDS = {
 }
 _BASES = {"negotiated": "809-20, 809-22", "policy": "809-14, 809-21", "ruling": "REG-21, 809-28"}
 
-_STYLE = """
-:root{font-family:"Noto Serif CJK SC","Source Han Serif SC",SimSun,serif;color:#111}
-body{max-width:46rem;margin:2rem auto;padding:0 1rem;line-height:1.7}
-h1{text-align:center;font-size:1.6rem}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}
-table{border-collapse:collapse;width:100%}
-th,td{border:1px solid #666;padding:.3rem .5rem;text-align:left;vertical-align:top}
-th{background:#f1f1f1;font-weight:600}th[scope=row]{width:11rem}
-code{font-family:ui-monospace,monospace;font-size:.85em;overflow-wrap:anywhere}
-.number{text-align:center}p{white-space:pre-line}
-@page{size:A4;margin:22mm 20mm}
-@media print{body{max-width:none;margin:0;padding:0}thead{display:table-header-group}
-tr,h2{break-inside:avoid}h2{break-after:avoid}}
-"""
-_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; frame-ancestors 'none'; base-uri 'none'"
-"""Content-Security-Policy of the document: nothing but its own style."""
 
-_PAGE = """<!doctype html>
-<html lang="{{ locale }}">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{{ t("政务数据共享协议", "Government data sharing agreement") }}</title><style>{{ style|safe }}</style></head>
-<body>
-<h1>{{ t("政务数据共享协议", "Government data sharing agreement") }}</h1>
-<p class="number">{{ t("编号", "No.") }} <code>{{ a.id }}</code> · {{ t("第 {n} 版", "version {n}", n=a.number) }}</p>
-<h2>{{ t("一、当事方", "1. Parties") }}</h2>
-<table>
-<tr><th scope="row">{{ t("需求方", "Requester") }}</th><td>{{ say(names[a.requester_id]) }}</td></tr>
-<tr><th scope="row">{{ t("提供方", "Provider") }}</th><td>{{ say(names[a.provider_id]) }}</td></tr>
-<tr><th scope="row">{{ t("主管部门", "Authority") }}</th><td>{{ say(names[a.authority_id]) }}</td></tr>
-<tr><th scope="row">{{ t("订立方式", "Origin") }}</th><td>{{ say(origin) }}</td></tr>
-<tr><th scope="row">{{ t("依据", "Legal basis") }}</th><td>{{ say(basis) }}</td></tr>
-<tr><th scope="row">{{ t("状态", "State") }}</th><td>{{ say(state) }}</td></tr>
-</table>
-<h2>{{ t("二、内容与范围", "2. Content and scope") }}</h2>
-{% for part in parts %}
-<p><b>{{ say(part.title) }}</b> <code>{{ part.id }}</code></p>
-<table><thead><tr><th>{{ t("信息项", "Item") }}</th><th>{{ t("代码", "Code") }}</th>
-<th>{{ t("脱敏方式", "Mask") }}</th></tr></thead><tbody>
-{% for item in part.items %}<tr><td>{{ say(item.name) }}</td><td><code>{{ item.code }}</code></td>
-<td>{{ say(item.mask) }}{% if item.filtered %}{{ t("，可作查询条件", ", may be filtered on") }}{% endif %}</td></tr>
-{% endfor %}</tbody></table>
-<p>{{ t("数据范围：", "Scope: ") }}{% if part.scope %}<code>{{ part.scope }}</code>{% else %}{{ t("全部记录", "every record") }}{% endif %}</p>
-{% endfor %}
-<h2>{{ t("三、用途", "3. Purposes") }}</h2>
-<table><thead><tr><th>{{ t("代码", "Code") }}</th><th>{{ t("用途", "Purpose") }}</th>
-<th>{{ t("业务事项", "Business matter") }}</th><th>{{ t("法律依据", "Legal basis") }}</th></tr></thead><tbody>
-{% for purpose in terms.purposes %}<tr><td><code>{{ purpose.code }}</code></td><td>{{ purpose.text }}</td>
-<td>{{ purpose.business_matter }}</td><td>{{ purpose.legal_basis }}</td></tr>
-{% endfor %}</tbody></table>
-<h2>{{ t("四、方式、期限与安全", "4. Method, term and security") }}</h2>
-<table>
-<tr><th scope="row">{{ t("共享方式", "Method") }}</th><td>{{ say(method) }}</td></tr>
-<tr><th scope="row">{{ t("有效期", "Term") }}</th><td>{{ t("{a} 至 {b}", "{a} to {b}", a=terms.valid_from, b=terms.valid_until) }}</td></tr>
-<tr><th scope="row">{{ t("限额", "Quota") }}</th><td>{{ t("每日 {c} 次、{r} 条，单次 {o} 条", "{c} calls and {r} rows a day, {o} rows a call", c=terms.quota.calls_per_day, r=terms.quota.rows_per_day, o=terms.quota.rows_per_call) }}</td></tr>
-<tr><th scope="row">{{ t("留存期限", "Retention") }}</th><td>{{ t("{n} 天", "{n} days", n=terms.retention_days) }}</td></tr>
-<tr><th scope="row">{{ t("到期处置", "Disposal") }}</th><td>{{ terms.disposal or "—" }}</td></tr>
-<tr><th scope="row">{{ t("安全保障措施", "Security measures") }}</th><td>{{ terms.security_measures or "—" }}</td></tr>
-</table>
-<h2>{{ t("五、同意与存证", "5. Consent and evidence") }}</h2>
-<table>
-{% for consent in consents %}<tr><th scope="row">{{ say(consent.side) }}</th><td>{{ say(consent.who) }} · {{ consent.at }}</td></tr>
-{% endfor %}{% if a.ruling_id %}<tr><th scope="row">{{ t("裁决", "Ruling") }}</th><td><code>{{ a.ruling_id }}</code></td></tr>
-{% endif %}<tr><th scope="row">{{ t("生效时间", "In force since") }}</th><td>{{ in_force_at }}</td></tr>
-{% if a.supersedes_id %}<tr><th scope="row">{{ t("取代", "Supersedes") }}</th><td><code>{{ a.supersedes_id }}</code></td></tr>
-{% endif %}<tr><th scope="row">{{ t("条款摘要值", "Hash of the terms") }}</th><td><code>{{ a.terms_hash }}</code></td></tr>
-<tr><th scope="row">{{ t("协议摘要值", "Hash of the agreement") }}</th><td><code>{{ a.content_hash }}</code></td></tr>
-</table>
-</body></html>
-"""
-
-_TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
-
-
-def write_document(session: Session, agreement: Agreement, locale: Locale) -> str:
-    """The agreement as an HTML page that needs nothing else."""
-    terms = agreement.typed
-
-    def t(zh: str, en: str, **values: object) -> str:
-        return Text(zh, en).with_(**values).in_(locale) if values else Text(zh, en).in_(locale)
-
-    return _TEMPLATE.render(
-        locale=locale, style=_STYLE, t=t, say=lambda text: text.in_(locale), a=agreement, terms=terms,
-        names=names_of(session, {agreement.requester_id, agreement.provider_id, agreement.authority_id}),
-        origin=ORIGINS[agreement.origin], basis=cite(_BASES[agreement.origin]),
-        state=AGREEMENT.states[agreement.state], method=METHOD_NAMES[terms.method],
-        parts=told(terms, records_of(session, agreement.resource_ids)),
-        consents=_consents(session, agreement), in_force_at=_written(agreement.in_force_at),
+def agreement_paper(session: Session, agreement: Agreement, locale: Locale) -> Paper:
+    """The agreement with all its terms, who consented and what attests it."""
+    say, terms = _speaker(locale), agreement.typed
+    names = names_of(session, {agreement.requester_id, agreement.provider_id, agreement.authority_id})
+    parties = [
+        (say("需求方", "Requester"), names[agreement.requester_id].in_(locale)),
+        (say("提供方", "Provider"), names[agreement.provider_id].in_(locale)),
+        (say("主管部门", "Authority"), names[agreement.authority_id].in_(locale)),
+        (say("订立方式", "Origin"), ORIGINS[agreement.origin].in_(locale)),
+        (say("依据", "Legal basis"), cite(_BASES[agreement.origin]).in_(locale)),
+        (say("状态", "State"), AGREEMENT.states[agreement.state].in_(locale)),
+    ]
+    purposes = [
+        (Code(each.code), each.text, each.business_matter, each.legal_basis) for each in terms.purposes
+    ]
+    heads = (
+        say("代码", "Code"), say("用途", "Purpose"), say("业务事项", "Business matter"), say("法律依据", "Legal basis")
+    )  # fmt: skip
+    return Paper(
+        locale, say("政务数据共享协议", "Government data sharing agreement"),
+        say("编号 {id} · 第 {n} 版", "No. {id} · version {n}", id=agreement.id, n=agreement.number),
+        [
+            Section(say("一、当事方", "1. Parties"), [Facts(parties)]),
+            Section(say("二、内容与范围", "2. Content and scope"), _content(session, agreement, locale)),
+            Section(say("三、用途", "3. Purposes"), [Table(heads, purposes)]),
+            Section(say("四、方式、期限与安全", "4. Method, term and security"), [Facts(_conduct(terms, locale))]),
+            Section(say("五、同意与存证", "5. Consent and evidence"), [Facts(_evidence(session, agreement, locale))]),
+        ],
     )  # fmt: skip
 
 
-def _consents(session: Session, agreement: Agreement) -> list[Mapping[str, object]]:
+def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Paper:
+    """处置证明: the requester's certificate that what it received has been disposed of. Errors: NotFound before
+    it is given."""
+    if agreement.disposed_on is None:
+        raise NotFound(Text("处置证明尚未出具。", "The disposal is not certified yet."))
+    say, terms = _speaker(locale), agreement.typed
+    names = names_of(session, {agreement.requester_id, agreement.provider_id})
+    signer = session.scalars(select(Person.name).where(Person.id == agreement.disposed_by)).one()
+    titles = [part.title.in_(locale) for part in told(terms, records_of(session, agreement.resource_ids))]
+    facts = [
+        (say("出具单位", "Certified by"), names[agreement.requester_id].in_(locale)),
+        (say("审核人", "Approver"), signer),
+        (say("致", "To"), names[agreement.provider_id].in_(locale)),
+        (say("所涉资源", "Resources"), say("、", ", ").join(titles)),
+        (say("约定的处置方式", "Disposal agreed"), terms.disposal or "—"),
+        (say("实际处置方式", "Disposal done"), agreement.disposal or ""),
+        (say("处置日期", "Disposed on"), str(agreement.disposed_on)),
+        (say("协议状态", "State of the agreement"), AGREEMENT.states[agreement.state].in_(locale)),
+        (say("依据", "Legal basis"), cite("809-27").in_(locale)),
+        (say("协议摘要值", "Hash of the agreement"), Code(agreement.content_hash)),
+    ]
+    words = say(
+        "兹证明：本单位依据上述协议取得的政务数据，已按下列方式处置完毕，未留存副本。",
+        "This certifies that the government data received under the agreement named above has been disposed of as"
+        " stated below, and that no copy is kept.",
+    )
+    return Paper(
+        locale, say("政务数据处置证明", "Certificate of disposal of government data"),
+        say("协议编号 {id}", "Agreement No. {id}", id=agreement.id),
+        [Section(say("证明事项", "What is certified"), [Words(words), Facts(facts)])],
+    )  # fmt: skip
+
+
+class _Say(Protocol):
+    def __call__(self, zh: str, en: str, **values: object) -> str: ...
+
+
+def _speaker(locale: Locale) -> _Say:
+    def say(zh: str, en: str, **values: object) -> str:
+        return Text(zh, en).with_(**values).in_(locale) if values else Text(zh, en).in_(locale)
+
+    return say
+
+
+def _content(session: Session, agreement: Agreement, locale: Locale) -> list[Table | Words | Facts]:
+    say = _speaker(locale)
+    blocks: list[Table | Words | Facts] = []
+    heads = say("信息项", "Item"), say("代码", "Code"), say("脱敏方式", "Mask")
+    for part in told(agreement.typed, records_of(session, agreement.resource_ids)):
+        filtered = say("，可作查询条件", ", may be filtered on")
+        rows = [
+            (
+                item.name.in_(locale),
+                Code(item.code),
+                item.mask.in_(locale) + (filtered if item.filtered else ""),
+            )
+            for item in part.items
+        ]
+        blocks += [Words(Code(part.id), lead=part.title.in_(locale)), Table(heads, rows)]
+        blocks.append(
+            Words(
+                Code(part.scope) if part.scope else say("全部记录", "every record"),
+                lead=say("数据范围：", "Scope: "),
+            )
+        )
+    return blocks
+
+
+def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
+    say, quota = _speaker(locale), terms.quota
+    return [
+        (say("共享方式", "Method"), METHOD_NAMES[terms.method].in_(locale)),
+        (say("有效期", "Term"), say("{a} 至 {b}", "{a} to {b}", a=terms.valid_from, b=terms.valid_until)),
+        (
+            say("限额", "Quota"),
+            say(
+                "每日 {c} 次、{r} 条，单次 {o} 条", "{c} calls and {r} rows a day, {o} rows a call",
+                c=quota.calls_per_day, r=quota.rows_per_day, o=quota.rows_per_call,
+            ),
+        ),
+        (say("留存期限", "Retention"), say("{n} 天", "{n} days", n=terms.retention_days)),
+        (say("到期处置", "Disposal"), terms.disposal or "—"),
+        (say("安全保障措施", "Security measures"), terms.security_measures or "—"),
+    ]  # fmt: skip
+
+
+def _evidence(session: Session, agreement: Agreement, locale: Locale) -> list[tuple[str, str]]:
+    say = _speaker(locale)
+    rows = [
+        (side.in_(locale), f"{who.in_(locale)} · {at}") for side, who, at in _consents(session, agreement)
+    ]
+    if agreement.ruling_id:
+        rows.append((say("裁决", "Ruling"), Code(agreement.ruling_id)))
+    rows.append((say("生效时间", "In force since"), _written(agreement.in_force_at)))
+    if agreement.supersedes_id:
+        rows.append((say("取代", "Supersedes"), Code(agreement.supersedes_id)))
+    return [
+        *rows,
+        (say("条款摘要值", "Hash of the terms"), Code(agreement.terms_hash)),
+        (say("协议摘要值", "Hash of the agreement"), Code(agreement.content_hash)),
+    ]
+
+
+def _consents(session: Session, agreement: Agreement) -> list[tuple[Text, Text, str]]:
     given = consents_to(session, {agreement.terms_version_id})[agreement.terms_version_id]
     people = {consent.person_id for consent in given.values()} - {None}
     rows = session.execute(select(Person.id, Person.name).where(Person.id.in_(people)))
     names: dict[UUID | None, Text] = {row.id: Text(row.name, row.name) for row in rows}
     return [
-        {
-            "side": SIDES[side],
-            "who": CONSENT_KINDS.get(given[side].kind) or names[given[side].person_id],
-            "at": _written(given[side].at),
-        }
+        (
+            SIDES[side],
+            CONSENT_KINDS.get(given[side].kind) or names[given[side].person_id],
+            _written(given[side].at),
+        )
         for side in SIDES
         if side in given
     ]

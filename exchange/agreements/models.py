@@ -39,11 +39,22 @@ class Agreement(Base, Stateful, Bilateral):
     suspended_by: Mapped[str | None]  # the party whose suspension it is
     end_announced_at: Mapped[datetime | None]  # the provider filed its reason to stop (809-27)
     reason: Mapped[str | None]  # of the last change of state, for the other side
+    mending: Mapped[str | None]  # what must be mended before a suspended one is resumed
+    remind_renewal_on: Mapped[date | None]  # None once the parties are reminded
+    disposal_overdue: Mapped[bool] = mapped_column(default=False)
+    disposed_on: Mapped[date | None]  # the certificate of disposal: when, how, and who answers for it
+    disposal: Mapped[str | None]
+    disposed_by: Mapped[UUID | None] = mapped_column(ForeignKey("person.id"))
 
     __table_args__ = (
         CheckConstraint(
             "origin IN ('negotiated', 'policy', 'ruling') AND (origin = 'ruling') = (ruling_id IS NOT NULL)",
             name="origin",
+        ),
+        CheckConstraint(
+            "num_nulls(disposed_on, disposal, disposed_by) IN (0, 3)"
+            " AND (disposed_on IS NULL OR state IN ('EXPIRED', 'COMPLETED', 'TERMINATED'))",
+            name="disposal",
         ),
         # One live agreement of a negotiation.
         Index(
@@ -56,6 +67,10 @@ class Agreement(Base, Stateful, Bilateral):
             unique=True, postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')"),
         ),
         Index("ix_agreement_resource_ids", "resource_ids", postgresql_using="gin"),
+        Index(
+            "ix_agreement_remind_renewal_on", "remind_renewal_on",
+            postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')"),
+        ),
         Index("ix_agreement_valid_until", "valid_until", postgresql_where=text("state IN ('IN_FORCE', 'SUSPENDED')")),
     )  # fmt: skip
 

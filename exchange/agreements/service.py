@@ -7,25 +7,27 @@ Owns every change of an agreement and the word of it to the gateways. What may b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.identity.profiles import start_clock
+from app.identity.models import Agency
+from app.identity.profiles import profile_for, start_clock
 from app.kernel import deadlines, history, jobs, ledger
 from app.kernel.actor import Actor, system_actor
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import new_id, now
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import NotFound, WrongMoment
+from app.kernel.errors import Fault, Invalid, NotFound, WrongMoment
 from app.kernel.jobs import Task
 from app.kernel.machine import Party
 from app.kernel.text import Text
+from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
-from exchange.agreements.states import AGREEMENT, LIVE, SUPPLY, SUSPENDED
+from exchange.agreements.states import AGREEMENT, DISPOSAL, ENDED, LIVE, SUPPLY, SUSPENDED
 from exchange.agreements.versions import latest_of
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.parties import SYSTEM_PARTIES, calendar_for, parties_of, visible_to
@@ -36,7 +38,8 @@ CHANGE_CHANNEL = "agreement_change"
 """Each change of an agreement is told on this channel (LISTEN), payload its id, when it commits. The
 events of kind "agreement" are the record that a gateway catches up from."""
 
-EXPIRE = "agreements.expire"
+TERM = "agreements.term"
+_CLOCK_PARTY: frozenset[Party] = frozenset({"clock"})
 EXCHANGE = system_actor("exchange")
 CLOCK = system_actor("clock")
 
@@ -64,6 +67,8 @@ def conclude(
     }  # fmt: skip
     if former and former.state in LIVE:
         change_agreement(session, former, "supersede", by=EXCHANGE, reason=None, parties=SYSTEM_PARTIES)
+    days = profile_for(session, negotiation.requester_id).options.renewal_reminder_days
+    remind_on = terms.valid_until - timedelta(days=days)
     agreement_id = new_id()
     agreement = Agreement(
         id=agreement_id, series_id=former.series_id if former else agreement_id,
@@ -74,6 +79,7 @@ def conclude(
         content_hash=ledger.content_hash(content).hex(),
         resource_ids=[part.resource_id for part in terms.resources],
         valid_from=terms.valid_from, valid_until=terms.valid_until, in_force_at=now(), supply_overdue=False,
+        remind_renewal_on=remind_on, disposal_overdue=False,
     )  # fmt: skip
     by, parties = (system_actor("ruling"), frozenset({"ruling"})) if ruling_id else (EXCHANGE, SYSTEM_PARTIES)
     data = {**content, "content_hash": agreement.content_hash}
@@ -82,8 +88,8 @@ def conclude(
         session, whose=agreement.provider_id,
         kind=AGREEMENT.kind, subject_id=agreement.id, duty=SUPPLY,
     )  # fmt: skip
-    ends_at = datetime.combine(terms.valid_until + timedelta(days=1), time(), BEIJING)
-    jobs.enqueue(session, EXPIRE, at=ends_at)
+    for day in (remind_on, terms.valid_until + timedelta(days=1)):
+        jobs.enqueue(session, TERM, at=datetime.combine(day, time(), BEIJING), once=f"{TERM} {day}")
     _announce(session, agreement)
     return agreement
 
@@ -103,18 +109,49 @@ def list_agreements(
     by: Actor,
     state: str | None = None,
     resource_id: UUID | None = None,
+    agency_id: UUID | None = None,
+    words: str | None = None,
+    ends_by: date | None = None,
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[Agreement]:
-    """The register as the actor may see it, newest first; `before` is the last id of the page before."""
+    """The register as the actor may see it, newest first; `before` is the last id of the page before.
+    `words`, each of them, stand in the names of the parties, the titles of the resources, the purposes or the
+    number; `ends_by` keeps the live ones whose last day is no later."""
     query = select(Agreement).where(visible_to(by, Agreement))
     if state is not None:
         query = query.where(Agreement.state == state)
     if resource_id is not None:
         query = query.where(Agreement.resource_ids.contains([resource_id]))
+    if agency_id is not None:
+        query = query.where(or_(Agreement.requester_id == agency_id, Agreement.provider_id == agency_id))
+    for word in (words or "").split():
+        query = query.where(_mentions(word))
+    if ends_by is not None:
+        query = query.where(Agreement.valid_until <= ends_by, Agreement.state.in_(LIVE))
     if before is not None:
         query = query.where(Agreement.id < before)
     return list(session.scalars(query.order_by(Agreement.id.desc()).limit(limit)))
+
+
+def _mentions(word: str) -> ColumnElement[bool]:
+    party = select(Agency.id).where(
+        or_(Agency.name.icontains(word, autoescape=True), Agency.name_en.icontains(word, autoescape=True))
+    )
+    title = select(Resource.id).where(
+        Resource.id == func.any(Agreement.resource_ids),
+        or_(
+            Resource.title.icontains(word, autoescape=True),
+            Resource.title_en.icontains(word, autoescape=True),
+        ),
+    )
+    return or_(
+        Agreement.requester_id.in_(party),
+        Agreement.provider_id.in_(party),
+        title.exists(),
+        cast(Agreement.terms["purposes"], String).icontains(word, autoescape=True),
+        cast(Agreement.id, String).startswith(word.lower(), autoescape=True),
+    )
 
 
 def live_agreement_of(session: Session, negotiation_id: UUID) -> Agreement | None:
@@ -132,6 +169,8 @@ def hindrance(agreement: Agreement, act: str, parties: frozenset[Party]) -> Text
         return Text("提供方没有提出停止提供。", "The provider has not proposed to stop.")
     if act == "announce_end" and agreement.end_announced_at is not None:
         return Text("已经提出并报备。", "It is proposed and filed already.")
+    if act == "certify_disposal" and agreement.disposed_on is not None:
+        return Text("处置证明已经出具。", "The disposal is certified already.")
     return None
 
 
@@ -154,24 +193,28 @@ def change_agreement(
     *,
     by: Actor,
     reason: str | None,
+    mending: str | None = None,
     expected_version: int | None = None,
     parties: frozenset[Party] | None = None,
 ) -> Agreement:
     """Do `act` (suspend, resume, announce_end, agree_end, terminate, complete) and tell the gateways.
+    `mending` says what must be mended before a suspended one is resumed. At the end of an agreement the
+    requester's clock to dispose of the data starts (809-27).
 
     `parties` is given only for the service's own acts. Errors: StaleVersion, WrongMoment, NotPermitted.
     """
     parties = parties_of(by, agreement) if parties is None else parties
     event = history.advance(
-        session, agreement, AGREEMENT, act, by=by, parties=parties, expected_version=expected_version, reason=reason
+        session, agreement, AGREEMENT, act, by=by, parties=parties, expected_version=expected_version,
+        reason=reason, data={"mending": mending} if mending else None,
     )  # fmt: skip
     if why := hindrance(agreement, act, parties):
         raise WrongMoment(why, state=agreement.state)
     agreement.reason = reason
     if act == "suspend":
-        agreement.suspended_by = event.party
+        agreement.suspended_by, agreement.mending = event.party, mending
     elif agreement.state != SUSPENDED:
-        agreement.suspended_by = None
+        agreement.suspended_by = agreement.mending = None
     if act == "announce_end":
         agreement.end_announced_at = event.at
     calendar = calendar_for(session, agreement.provider_id)
@@ -181,8 +224,35 @@ def change_agreement(
         deadlines.resume(session, AGREEMENT.kind, agreement.id, SUPPLY, calendar)
     if agreement.state not in LIVE:
         deadlines.end(session, AGREEMENT.kind, agreement.id, outcome="cancelled")
+    if agreement.state in ENDED:
+        start_clock(
+            session, whose=agreement.requester_id, kind=AGREEMENT.kind, subject_id=agreement.id, duty=DISPOSAL
+        )  # fmt: skip
     _announce(session, agreement)
     return agreement
+
+
+def certify_disposal(
+    session: Session, agreement: Agreement, *, on: date, how: str, by: Actor, expected_version: int
+) -> None:
+    """处置证明: the requester's approver answers for it that what was received under the ended agreement has
+    been disposed of, when and how (809-27). Given once. Errors: Invalid for a day that has not come, or on
+    which the agreement had not begun."""
+    if not agreement.in_force_at.astimezone(BEIJING).date() <= on <= legal_date(now()):
+        rule = Text(
+            "协议生效之后、今日之前", "on or after the agreement came into force, today at the latest"
+        )
+        raise Invalid(faults=[Fault("/disposed_on", Text("处置日期不成立", "not a day of disposal"), rule)])
+    data = {"disposed_on": on.isoformat(), "disposal": how}
+    history.advance(
+        session, agreement, AGREEMENT, "certify_disposal", by=by, parties=parties_of(by, agreement),
+        expected_version=expected_version, data=data,
+    )  # fmt: skip
+    if why := hindrance(agreement, "certify_disposal", parties_of(by, agreement)):
+        raise WrongMoment(why, state=agreement.state)
+    agreement.disposed_on, agreement.disposal, agreement.disposed_by = on, how, by.id
+    agreement.disposal_overdue = False
+    deadlines.end(session, AGREEMENT.kind, agreement.id, outcome="met", duty=DISPOSAL)
 
 
 def note_supplied(session: Session, agreement_id: UUID) -> None:
@@ -191,13 +261,34 @@ def note_supplied(session: Session, agreement_id: UUID) -> None:
 
 
 def expire_due(session: Session) -> int:
-    """End every agreement whose last day of use has passed; returns how many. `valid_until` is the truth,
-    the job only the wake-up."""
+    """End every agreement whose last day of use has passed; returns how many."""
     due = select(Agreement).where(Agreement.state.in_(LIVE), Agreement.valid_until < legal_date(now()))
     rows = session.scalars(due.with_for_update(skip_locked=True)).all()
     for agreement in rows:
-        change_agreement(session, agreement, "expire", by=CLOCK, reason=None, parties=frozenset({"clock"}))
+        change_agreement(session, agreement, "expire", by=CLOCK, reason=None, parties=_CLOCK_PARTY)
     return len(rows)
+
+
+def remind_of_renewal(session: Session) -> int:
+    """Tell the parties, once for each agreement, that its last day is near and that the requester may ask to
+    renew it; returns how many. How long before is the profile's."""
+    near = select(Agreement).where(
+        Agreement.state.in_(LIVE), Agreement.remind_renewal_on <= legal_date(now())
+    )
+    rows = session.scalars(near.with_for_update(skip_locked=True)).all()
+    for agreement in rows:
+        data = {"valid_until": agreement.valid_until.isoformat()}
+        history.advance(
+            session, agreement, AGREEMENT, "remind_renewal", by=CLOCK, parties=_CLOCK_PARTY, data=data
+        )
+        agreement.remind_renewal_on = None
+    return len(rows)
+
+
+def keep_terms(session: Session) -> int:
+    """What the passing of days does to agreements: those past their last day end, those near it are reminded
+    of; returns how many. Their dates are the truth, jobs and sweeps only look."""
+    return expire_due(session) + remind_of_renewal(session)
 
 
 def _announce(session: Session, agreement: Agreement) -> None:
@@ -207,14 +298,19 @@ def _announce(session: Session, agreement: Agreement) -> None:
 
 def _supply_missed(session: Session, deadline: DeadlineRow) -> None:
     agreement = session.get_one(Agreement, deadline.subject_id)
-    parties = frozenset({"clock"})
-    history.advance(session, agreement, AGREEMENT, "mark_overdue", by=CLOCK, parties=parties)
+    history.advance(session, agreement, AGREEMENT, "mark_overdue", by=CLOCK, parties=_CLOCK_PARTY)
     agreement.supply_overdue = True
 
 
-def _expire(session: Session, _args: Mapping[str, Any]) -> None:
-    expire_due(session)
+def _disposal_missed(session: Session, deadline: DeadlineRow) -> None:
+    agreement = session.get_one(Agreement, deadline.subject_id)
+    history.advance(session, agreement, AGREEMENT, "mark_disposal_overdue", by=CLOCK, parties=_CLOCK_PARTY)
+    agreement.disposal_overdue = True
 
 
-CONSEQUENCES: dict[str, Consequence] = {SUPPLY: _supply_missed}
-TASKS: dict[str, Task] = {EXPIRE: _expire}
+def _keep_terms(session: Session, _args: Mapping[str, Any]) -> None:
+    keep_terms(session)
+
+
+CONSEQUENCES: dict[str, Consequence] = {SUPPLY: _supply_missed, DISPOSAL: _disposal_missed}
+TASKS: dict[str, Task] = {TERM: _keep_terms, "agreements.expire": _keep_terms}  # the second: queued before

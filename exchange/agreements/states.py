@@ -12,8 +12,10 @@ from app.kernel.text import Text
 IN_FORCE, SUSPENDED, EXPIRED = "IN_FORCE", "SUSPENDED", "EXPIRED"
 COMPLETED, TERMINATED, SUPERSEDED = "COMPLETED", "TERMINATED", "SUPERSEDED"
 LIVE = (IN_FORCE, SUSPENDED)
+ENDED = (EXPIRED, COMPLETED, TERMINATED)  # what was shared has to be disposed of
 
 SUPPLY = "agreement.supply"
+DISPOSAL = "agreement.disposal"
 
 _REQUESTER: By = ("requester", Role.APPROVER)
 _PROVIDER: By = ("provider", Role.APPROVER)
@@ -42,6 +44,9 @@ ACTS = {
     "expire": Text("到期", "expire"),
     "supersede": Text("由新版本取代", "superseded by the next version"),
     "mark_overdue": Text("标记提供逾期", "mark the supply overdue"),
+    "remind_renewal": Text("提醒续期", "remind of the renewal"),
+    "certify_disposal": Text("出具处置证明", "certify the disposal"),
+    "mark_disposal_overdue": Text("标记处置逾期", "mark the disposal overdue"),
 }
 
 # A provider cannot end supply by itself: it files its reason (announce_end), and either the requester
@@ -56,6 +61,9 @@ ROWS = (
     *(Transition(state, "terminate", (_AUTHORITY, _RULING), TERMINATED, "809-27") for state in LIVE),
     *(Transition(state, "complete", (_REQUESTER,), COMPLETED, "809-27") for state in LIVE),
     *(Transition(state, "expire", (_CLOCK,), EXPIRED, "809-20") for state in LIVE),
+    *(Transition(state, "remind_renewal", (_CLOCK,), state, "809-20") for state in LIVE),
+    *(Transition(state, "certify_disposal", (_REQUESTER,), state, "809-27") for state in ENDED),
+    *(Transition(state, "mark_disposal_overdue", (_CLOCK,), state, "809-27") for state in ENDED),
     *(Transition(state, "supersede", (_SYSTEM,), SUPERSEDED, "809-20") for state in LIVE),
 )
 

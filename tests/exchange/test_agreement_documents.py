@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import zlib
 from typing import Any
 
 import pytest
@@ -97,8 +100,60 @@ def test_the_content_type_is_the_readers_choice(world: World, agreement: Json) -
     path = f"{agreement['id']}/document"
     assert get(world, path, accept="application/ld+json").headers["content-type"] == "application/ld+json"
     assert get(world, path, accept="text/html,*/*;q=0.1").headers["content-type"].startswith("text/html")
-    refused = get(world, path, accept="application/pdf")
-    assert (refused.status_code, refused.json()["available"]) == (406, ["text/html", "application/ld+json"])
+    refused = get(world, path, accept="image/png")
+    available = ["text/html", "application/pdf", "application/ld+json"]
+    assert (refused.status_code, refused.json()["available"]) == (406, available)
+
+
+def words_in(pdf: bytes) -> str:
+    """What a PDF's pages show: Chinese is kept as UTF-16 there, Latin letters as they are."""
+    pages = [
+        zlib.decompress(base64.a85decode(stream.strip(), adobe=False))
+        for stream in re.findall(rb"stream\r?\n(.*?)~>\s*endstream", pdf, re.DOTALL)
+    ]
+    found = []
+    for text in re.findall(rb"\((.*?)(?<!\\)\) Tj", b"".join(pages), re.DOTALL):
+        raw = re.sub(rb"\\([0-7]{3}|.)", lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else m[1], text)
+        is_chinese = any(byte > 0x7F or byte < 0x20 for byte in raw) and len(raw) % 2 == 0
+        found.append(raw.decode("utf-16-be" if is_chinese else "latin-1", "replace"))
+    return "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("zh-CN", ["政务数据共享协议", "测试市民政局", "需求方", "专网、加密"]),
+        ("en", ["Government data sharing agreement", "Civil", "<script>alert(1)</script>"]),
+    ],
+)
+def test_the_same_on_paper(world: World, agreement: Json, language: str, said: list[str]) -> None:
+    asked = {"accept": "application/pdf", "accept-language": language}
+    first = get(world, f"{agreement['id']}/document", **asked)
+    assert (first.headers["content-type"], first.content[:5]) == ("application/pdf", b"%PDF-")
+    shown = words_in(first.content)
+    for words in (*said, agreement["terms_hash"][:40], "amount >= 100"):
+        assert words in shown, (words, shown)
+    assert get(world, f"{agreement['id']}/document", **asked).content == first.content
+
+
+def test_the_certificate_of_disposal(world: World, agreement: Json) -> None:
+    path = f"{agreement['id']}/disposal"
+    assert get(world, path).status_code == 404
+    done = world.act(agreement, "complete", "health", Role.APPROVER, {})
+    body = {"disposed_on": "2026-09-18", "disposal": "覆写三遍后删除，备份介质销毁"}
+    world.act(done, "certify_disposal", "health", Role.APPROVER, body)
+    page = get(world, path, "civil", **{"accept-language": "zh-CN"}).text
+    person = world.town.person("health", Role.APPROVER).name
+    for words in (
+        "处置证明",
+        "覆写三遍后删除",
+        person,
+        "2026-09-18",
+        "第二十七条",
+        agreement["content_hash"],
+    ):
+        assert words in page, words
+    assert "覆写三遍" in words_in(get(world, path, accept="application/pdf").content)
 
 
 def test_documents_are_for_those_concerned(world: World, agreement: Json) -> None:

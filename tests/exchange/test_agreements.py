@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import ClassVar
+from urllib.parse import urlencode
 from uuid import UUID
 
 import psycopg
@@ -22,7 +24,7 @@ from exchange.agreements import service
 from exchange.agreements.models import Agreement
 from exchange.terms import Terms, terms_hash
 from tests.conftest import PUBLIC_URL
-from tests.exchange.world import START, World
+from tests.exchange.world import START, Json, World, slug, terms
 from tests.factories import Town
 
 CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
@@ -141,7 +143,8 @@ class TestTheEnd:
         assert announced["state"] == "IN_FORCE"
         assert announced["end_announced_at"]
         ended = world.act(announced, "agree_end", "health", APPROVER, {})
-        assert (ended["state"], ended["allowed"], ended["deadlines"]) == ("TERMINATED", [], [])
+        assert (ended["state"], ended["allowed"]) == ("TERMINATED", ["certify_disposal"])
+        assert [clock["duty"] for clock in ended["deadlines"]] == ["agreement.disposal"]
 
     def test_the_authority_terminates_on_violation(self, world: World) -> None:
         agreement = world.agreed()
@@ -156,7 +159,7 @@ class TestTheEnd:
         world.session.flush()
         assert world.read("agreements", agreement["id"], "health")["state"] == "EXPIRED"
         wake = text(
-            "SELECT scheduled_at FROM procrastinate_jobs WHERE task_name = 'agreements.expire' ORDER BY id DESC LIMIT 1"
+            "SELECT scheduled_at FROM procrastinate_jobs WHERE task_name = 'agreements.term' ORDER BY scheduled_at DESC LIMIT 1"
         )
         assert world.session.scalar(wake) == datetime.fromisoformat("2027-09-18T00:00:00+08:00")
 
@@ -209,3 +212,123 @@ def test_a_change_by_rule_needs_its_party(world: World) -> None:
         world.session, row, "suspend", by=by, reason="复核", parties=frozenset({"ruling"})
     )
     assert (row.state, row.suspended_by) == ("SUSPENDED", "ruling")
+
+
+class TestDisposal:
+    """处置: what was shared is disposed of at the end, and somebody answers for it (809-27)."""
+
+    HOW: ClassVar[Json] = {"disposed_on": "2026-09-18", "disposal": "删除并覆写"}
+
+    def test_is_certified_once_within_its_clock(self, world: World) -> None:
+        ended = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        assert [clock["due_on"] for clock in ended["deadlines"]] == ["2026-10-22"]  # twenty working days
+        assert ended["allowed"] == ["certify_disposal"]
+        done = world.act(ended, "certify_disposal", "health", APPROVER, self.HOW)
+        assert (done["disposed_on"], done["deadlines"], done["allowed"]) == ("2026-09-18", [], [])
+        again = world.act(done, "certify_disposal", "health", APPROVER, self.HOW, expect=409)
+        assert slug(again) == "wrong-moment"
+
+    def test_not_by_the_provider_nor_on_a_day_that_has_not_come(self, world: World) -> None:
+        ended = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        assert (
+            slug(world.act(ended, "certify_disposal", "civil", APPROVER, self.HOW, expect=403))
+            == "not-permitted"
+        )
+        for day in ("2026-09-19", "2026-09-17"):
+            body = {**self.HOW, "disposed_on": day}
+            refused = world.act(ended, "certify_disposal", "health", APPROVER, body, expect=422)
+            assert refused["errors"][0]["field"] == "/disposed_on"
+
+    def test_missed_is_marked(self, world: World) -> None:
+        ended = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        assert world.sweep_at(world.clocks(ended["id"])["agreement.disposal"].due_at) == 1
+        late = world.read("agreements", ended["id"], "health")
+        assert (late["disposal_overdue"], late["allowed"]) == (True, ["certify_disposal"])
+        assert not world.act(late, "certify_disposal", "health", APPROVER, self.HOW)["disposal_overdue"]
+
+    def test_the_certificate_stands(self, world: World) -> None:
+        ended = world.act(
+            world.read("agreements", world.agreed()["id"], "health"), "complete", "health", APPROVER, {}
+        )
+        world.act(ended, "certify_disposal", "health", APPROVER, self.HOW)
+        with pytest.raises(DBAPIError, match="never changed"), world.session.begin_nested():
+            world.session.execute(text("UPDATE agreement SET disposal = 'x' WHERE disposed_on IS NOT NULL"))
+
+
+def test_what_must_be_mended_is_told_until_it_is(world: World) -> None:
+    why = {"reason": "超范围使用", "mending": "停止向第三方提供，提交整改报告"}
+    suspended = world.act(world.agreed(), "suspend", "civil", APPROVER, why)
+    told = world.read("agreements", suspended["id"], "health")
+    assert (told["reason"], told["mending"]) == (why["reason"], why["mending"])
+    assert world.act(suspended, "resume", "civil", APPROVER, {})["mending"] is None
+
+
+def test_the_parties_are_reminded_once_of_the_last_day(world: World) -> None:
+    agreement = world.agreed()  # until 2027-09-17
+    told = []
+    for moment in ("2027-08-17T23:59:00+08:00", "2027-08-18T00:00:00+08:00", "2027-08-19T00:00:00+08:00"):
+        with clock.frozen(datetime.fromisoformat(moment)):
+            told.append(service.remind_of_renewal(world.session))
+    assert told == [0, 1, 0]
+    assert world.events("agreement", agreement["id"])[-1] == "remind_renewal"
+
+
+def test_the_register_is_searched(world: World) -> None:
+    one, other = world.agreed(), world.agreed()
+
+    def found(reader: str = "health", **asked: str) -> set[str]:
+        query = urlencode(asked)
+        return {row["id"] for row in world.call("GET", f"/agreements?{query}", reader, Role.CLERK)["items"]}
+
+    both = {one["id"], other["id"]}
+    assert found(q="民政局 婚姻登记") == found(q="核验婚姻") == found(q="Civil marriage") == found() == both
+    assert found(q=one["id"][:36]) == {one["id"]}
+    assert found(q="气象") == found(q="100%") == set()
+    assert found(agency=str(world.town.id("market"))) == set()
+    assert found(ends_by="2027-09-17") == both
+    assert found(ends_by="2027-09-16") == set()
+    assert found("market", q="民政局") == set()
+
+
+def test_the_database_finalizes_nothing_without_its_agreement(world: World) -> None:
+    """The moves are those of the table, done by hand: what is missing is the agreement."""
+    case = world.filed(world.publish())
+    session = world.session
+    with pytest.raises(DBAPIError, match="without its agreement"), session.begin_nested():
+        for state in ("AGREED", "VERIFIED", "FINALIZED"):
+            move = text("UPDATE negotiation SET state = :state WHERE id = :id")
+            session.execute(move, {"state": state, "id": case["id"]})
+        session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+
+def test_the_database_keeps_no_agreement_without_its_finalized_negotiation(world: World) -> None:
+    """Both have consented, but nothing was finalized."""
+    agreement = world.agreed()
+    other = world.offered(world.filed(world.publish()), terms(world.publish()))
+    session = world.session
+    with pytest.raises(DBAPIError, match="without its finalized negotiation"), session.begin_nested():
+        version = {"id": other["terms"]["id"], "hash": other["terms"]["terms_hash"], "case": other["id"]}
+        person = {"person": world.town.person("health", APPROVER).id}
+        session.execute(
+            text(
+                "INSERT INTO consent (id, created_at, terms_version_id, party, kind, person_id, terms_hash, at)"
+                " VALUES (gen_random_uuid(), now(), :id, 'requester', 'approver', :person, :hash, now())"
+            ),
+            version | person,
+        )
+        session.execute(
+            text(
+                "INSERT INTO agreement SELECT made.* FROM agreement one, terms_version v,"
+                " jsonb_populate_record(one, jsonb_build_object('id', gen_random_uuid(), 'series_id',"
+                " gen_random_uuid(), 'negotiation_id', CAST(:case AS text), 'terms_version_id', v.id, 'terms', v.terms,"
+                " 'terms_hash', v.terms_hash)) made WHERE one.id = :one AND v.id = :id"
+            ),
+            version | {"one": agreement["id"]},
+        )
+        session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))

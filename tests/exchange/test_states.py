@@ -106,6 +106,7 @@ IN_FORCE   terminate         A.m,RULING      TERMINATED
 IN_FORCE   complete          R.a      COMPLETED
 IN_FORCE   expire            CLOCK    EXPIRED
 IN_FORCE   supersede         SYSTEM   SUPERSEDED
+IN_FORCE   remind_renewal    CLOCK    IN_FORCE
 SUSPENDED  resume            P.a,A.m,RULING  IN_FORCE
 SUSPENDED  announce_end      P.a      SUSPENDED
 SUSPENDED  agree_end         R.a      TERMINATED
@@ -113,6 +114,13 @@ SUSPENDED  terminate         A.m,RULING      TERMINATED
 SUSPENDED  complete          R.a      COMPLETED
 SUSPENDED  expire            CLOCK    EXPIRED
 SUSPENDED  supersede         SYSTEM   SUPERSEDED
+SUSPENDED  remind_renewal    CLOCK    SUSPENDED
+EXPIRED    certify_disposal  R.a      EXPIRED
+EXPIRED    mark_disposal_overdue CLOCK EXPIRED
+COMPLETED  certify_disposal  R.a      COMPLETED
+COMPLETED  mark_disposal_overdue CLOCK COMPLETED
+TERMINATED certify_disposal  R.a      TERMINATED
+TERMINATED mark_disposal_overdue CLOCK TERMINATED
 """
 
 CORRECTION_TABLE = """
@@ -192,7 +200,9 @@ def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
 def test_what_ends_stays_ended() -> None:
     assert NEGOTIATION.final_states() == {"FINALIZED", "TERMINATED"}
     assert DISPUTE.final_states() == {"SETTLED", "FINAL", "CLOSED"}
-    assert AGREEMENT.final_states() == {"EXPIRED", "COMPLETED", "TERMINATED", "SUPERSEDED"}
+    assert AGREEMENT.final_states() == {"SUPERSEDED"}  # of what has ended the data is disposed of
+    ended = {"EXPIRED", "COMPLETED", "TERMINATED"}
+    assert all(row.target == row.source for row in AGREEMENT.rows if row.source in ended)
     assert REQUEST.final_states() == {"FILED", "DISCARDED"}
 
 
