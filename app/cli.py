@@ -338,6 +338,33 @@ def demo(
 
 
 @cli.command()
+def calendar(
+    file: Annotated[Path, typer.Argument(help="JSON: year, off, work")],
+    name: Annotated[str, typer.Option(help="工作日历 calendar")] = "cn",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """导入一年的放假安排，重新计算暂定期限。Import a year's arrangement; provisional deadlines are counted again."""
+    import json
+
+    from app.identity.calendars_api import Arrangement, publish_year
+    from app.kernel.actor import system_actor
+
+    try:
+        read = json.loads(file.read_text("utf-8"))
+        year, arrangement = int(read.pop("year")), Arrangement.model_validate(read)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        err.print(f"{file}: {error}", markup=False)
+        raise typer.Exit(2) from error
+    with opened(data) as (_, database), database.transaction() as session:
+        moved = publish_year(session, name, year, arrangement, by=system_actor("operator"))
+    told = pick(
+        f"{name} {year} 年已导入，{moved} 个期限改变。", f"{name} {year} imported; {moved} deadlines moved."
+    )
+    finish({"calendar": name, "year": year, "moved": moved}, [told], as_json=as_json)
+
+
+@cli.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """检查运行环境。Check what this installation stands on."""
     from app.operate import examine

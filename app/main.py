@@ -11,6 +11,7 @@ from sqlalchemy import text
 from app.console import install as console
 from app.identity import permissions
 from app.identity.api import router as identity_router
+from app.identity.calendars_api import router as calendars_router
 from app.identity.clients import PublishedKeys, fetch_by
 from app.identity.clients_api import router as clients_router
 from app.identity.ledger_api import router as ledger_router
@@ -82,6 +83,7 @@ def ready(session: DbSession) -> dict[str, str]:
 ROUTERS = (
     health,
     identity_router,
+    calendars_router,
     clients_router,
     people_router,
     provider_router,

@@ -519,6 +519,9 @@ class Estate:
     def _agreements(self) -> None:
         world = self.world
         self.agreement = world.agreed()
+        self._add("calendar.list", "-", Call())
+        year = {"off": ["2031-01-01"], "work": []}
+        self._add("calendar.import", "-", Call(("test", 2031), year))
         self._add("agreement.list", "-", Call())
         reads = "agreement.read agreement.events agreement.use agreement.versions agreement.odrl agreement.document"
         self._add(reads, "in force", on(self.agreement))

@@ -133,6 +133,6 @@ def events_out(
     for event in history.events_of(session, machine.kind, subject_id):
         if event.act in private and event.party not in sides:
             continue
-        name = machine.acts.get(event.act) or notes.get(event.act) or Text(event.act, event.act)
-        found.append(EventOut.of(event, name))
+        known = {**deadlines.NOTES, **notes, **machine.acts}
+        found.append(EventOut.of(event, known.get(event.act, Text(event.act, event.act))))
     return found

@@ -34,6 +34,7 @@ class Duty(Wire):
 
     working_days: int = Field(ge=0, le=1000)
     extension: int = Field(default=0, ge=0, le=1000)
+    remind: int = Field(default=2, ge=0, le=1000)  # working days before its end; none where that is its start
     basis: str | None
     label: Label
 
@@ -127,9 +128,10 @@ def profile_for(session: Session, of: UUID) -> RuleProfile:
 
 def calendar_named(session: Session, name: str) -> Calendar:
     """The calendar as imported so far."""
-    rows = list(session.scalars(select(CalendarYear).where(CalendarYear.calendar == name)))
+    query = select(CalendarYear.year, CalendarYear.days).where(CalendarYear.calendar == name)
+    rows = session.execute(query).all()
     days = {date.fromisoformat(day): worked for row in rows for day, worked in row.days.items()}
-    return Calendar(days, frozenset(row.year for row in rows))
+    return Calendar(days, frozenset(row.year for row in rows), name)
 
 
 def start_clock(
@@ -141,12 +143,13 @@ def start_clock(
     rule = rules.profile.duties[duty]
     deadlines.start(
         session, kind=kind, subject_id=subject_id, duty=duty, working_days=rule.working_days,
-        calendar=rules.calendar, legal_basis=rule.basis, instead=instead,
+        calendar=rules.calendar, legal_basis=rule.basis, remind=rule.remind, instead=instead,
     )  # fmt: skip
 
 
-def import_calendar(session: Session, name: str, year: int, days: Mapping[date, bool]) -> None:
-    """Store a year's published arrangement; imported again it replaces what was there."""
+def import_calendar(session: Session, name: str, year: int, days: Mapping[date, bool]) -> int:
+    """Store a year's published arrangement; imported again it replaces what was there. Clocks that leaned on
+    the year are counted again; returns how many end on another day now."""
     values = {day.isoformat(): worked for day, worked in sorted(days.items())}
     session.execute(
         insert(CalendarYear)
@@ -155,6 +158,7 @@ def import_calendar(session: Session, name: str, year: int, days: Mapping[date, 
             index_elements=["calendar", "year"], set_={"days": values, "imported_at": now()}
         )
     )
+    return deadlines.recount(session, calendar_named(session, name))
 
 
 def install_profile(session: Session, profile: RuleProfile, jurisdiction_id: UUID | None) -> None:

@@ -33,6 +33,7 @@ class Calendar:
 
     days: Mapping[date, bool]
     years: frozenset[int]
+    name: str = ""
 
     def is_working_day(self, day: date) -> bool:
         return self.days.get(day, day.weekday() < 5)

@@ -129,7 +129,7 @@ def decide_extension(
     _act(session, resource, act, reason, expected_version, by, parties, days)
     if act == "extend":
         assert clock is not None and days is not None
-        deadlines.extend(clock, days, _calendar(session, resource))
+        deadlines.extend(session, clock, days, _calendar(session, resource))
 
 
 def report_update(

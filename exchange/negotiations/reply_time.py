@@ -70,7 +70,9 @@ def answer_extension(
     if consent:
         assert negotiation.extension_asked is not None
         for row in deadlines.running(session, KIND, negotiation.id, reply_duty(negotiation)):
-            deadlines.extend(row, negotiation.extension_asked, calendar_for(session, negotiation.provider_id))
+            deadlines.extend(
+                session, row, negotiation.extension_asked, calendar_for(session, negotiation.provider_id)
+            )
         negotiation.extended = True
     negotiation.extension_asked = None
 

@@ -42,7 +42,14 @@ CREATE TRIGGER seal_disposal BEFORE UPDATE OF disposed_on, disposal, disposed_by
 """
 
 CLOCKS = """
-ALTER TABLE deadline ADD COLUMN remind_at timestamptz;
+ALTER TABLE deadline
+    ADD COLUMN remind_at timestamptz,
+    ADD COLUMN calendar varchar NOT NULL DEFAULT 'cn',
+    ADD COLUMN counted_from date,
+    ADD COLUMN counted_days integer;
+UPDATE deadline SET counted_from = (started_at AT TIME ZONE 'Asia/Shanghai')::date, counted_days = working_days;
+ALTER TABLE deadline
+    ALTER COLUMN calendar DROP DEFAULT, ALTER COLUMN counted_from SET NOT NULL, ALTER COLUMN counted_days SET NOT NULL;
 CREATE INDEX ix_deadline_remind ON deadline (remind_at)
     WHERE remind_at IS NOT NULL AND ended_at IS NULL AND paused_at IS NULL;
 -- The profile as it was shipped before gets the duty that is new; a profile that a place wrote is left alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -145,3 +145,31 @@ def test_a_paused_deadline_keeps_the_days_it_had_left(session: Session) -> None:
         assert deadlines.sweep(session, {}) == 0
         deadlines.resume(session, "test", subject, "answer", WEEKDAYS)
         assert row.due_at > now() + timedelta(days=13)
+
+
+def test_a_clock_is_told_to_run_out_once_and_counted_again_when_the_calendar_is_known(
+    session: Session,
+) -> None:
+    subject = uuid4()
+    with frozen(datetime.fromisoformat("2026-12-28T09:00:00+08:00")):
+        calendar = Calendar({}, frozenset({2026}), "test")
+        deadlines.start(
+            session, kind="test", subject_id=subject, duty="answer", working_days=6, calendar=calendar,
+            legal_basis="809-21", remind=2,
+        )  # fmt: skip
+    (row,) = deadlines.running(session, "test", subject)
+    assert (row.due_on.isoformat(), row.provisional) == ("2027-01-05", True)
+    holiday = {date(2027, 1, 1): False, date(2027, 1, 3): True}
+    assert deadlines.recount(session, Calendar(holiday, frozenset({2026, 2027}), "other")) == 0
+    assert deadlines.recount(session, Calendar(holiday, frozenset({2026, 2027}), "test")) == 0  # one for one
+    assert (row.due_on.isoformat(), row.provisional) == ("2027-01-05", False)
+    row.provisional = True
+    long = holiday | {date(2027, 1, 4): False}
+    assert deadlines.recount(session, Calendar(long, frozenset({2026, 2027}), "test")) == 1
+    assert row.due_on.isoformat() == "2027-01-06"
+    told = []
+    for moment in ("2027-01-02T23:59:00+08:00", "2027-01-03T00:00:00+08:00", "2027-01-05T12:00:00+08:00"):
+        with frozen(datetime.fromisoformat(moment)):
+            assert deadlines.sweep(session, {}) == 0
+        told.append([event.act for event in history.events_of(session, "test", subject)])
+    assert told == [["recount_deadline"], *[["recount_deadline", "remind_deadline"]] * 2]
