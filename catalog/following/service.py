@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, selectinload
 
 from app.identity import agencies
-from app.identity.models import Agency, Jurisdiction
+from app.identity.models import Agency
 from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
@@ -29,8 +29,8 @@ from catalog.resources import service as resources
 from catalog.resources.models import Resource
 from catalog.resources.states import LISTED, PUBLISHED, RESOURCE, WITHDRAWN
 from catalog.search.document import SearchDocument
-from catalog.search.indexing import to_document
-from catalog.text import bigrams, characters
+from catalog.search.indexing import document_of
+from catalog.text import bigrams, fold, token_spans
 
 TOLD = frozenset({"publish", "revise", "suspend", "resume", "withdraw", "import_published", "import_change"})
 CONTENT = frozenset({"publish", "revise", "resume", "import_published", "import_change"})
@@ -243,9 +243,7 @@ def _searching(session: Session, resource: Resource, event: Event) -> list[UUID]
     searches = session.execute(query.where(Following.created_at <= event.at)).all()
     if not searches:
         return []
-    agency = session.get_one(Agency, resource.agency_id)
-    place = session.get_one(Jurisdiction, resource.jurisdiction_id)
-    document = to_document(resource, agency.name, place.code)
+    document = document_of(session, resource.id)
     return [following for following, asked in searches if finds(asked, document)]
 
 
@@ -255,17 +253,18 @@ def finds(asked: dict[str, Any], document: SearchDocument) -> bool:
         (document.title, document.title_en, document.abstract, *document.keywords, document.agency_name,
          document.code, *document.items)
     )  # fmt: skip
-    held = {*bigrams(everything), *characters(everything)}
+    held = {token for token, _, _ in token_spans(fold(everything))}
     values: dict[str, Sequence[str]] = {
         "agency": [document.agency_id], "jurisdiction": [document.jurisdiction], "theme": document.themes,
+        "item": list(map(fold, document.items)), "freshness": ["week"],  # it has just changed
         **{
             name: [getattr(document, name)]
-            for name in ("sharing_type", "openness", "base_library", "update_cycle", "format", "state")
+            for name in ("sharing_type", "openness", "base_library", "update_cycle", "format", "mode", "grade", "state")
         },
     }  # fmt: skip
     filters = {name: wanted for name, wanted in asked.items() if name in values}
     return set(bigrams(str(asked.get("q", "")))) <= held and all(
-        set(map(str, wanted)) & set(values[name]) for name, wanted in filters.items()
+        {fold(str(each)) for each in wanted} & set(values[name]) for name, wanted in filters.items()
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, Select, select, text
 from sqlalchemy.orm import Session
@@ -64,6 +65,11 @@ def to_document(row: Row[Any]) -> SearchDocument:
         grade=row.grade or "",
         state=row.state,
     )
+
+
+def document_of(session: Session, resource_id: UUID) -> SearchDocument:
+    """One resource as search sees it, as it stands in the transaction."""
+    return to_document(session.execute(_rows().where(Resource.id == resource_id)).one())
 
 
 def run_once(database: Database, index: CatalogIndex, *, batch: int = EVENTS_AT_ONCE) -> int:
