@@ -6,7 +6,7 @@ BIN = .venv/bin
 
 ROUNDS ?= 10
 
-.PHONY: run test soak check bench lock clean generate
+.PHONY: run test soak check bench eval lock clean generate
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -38,9 +38,14 @@ generate: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m bench
 
+# How often the duplicate check is right, on generated catalogs and on data of others.
+eval: .venv/ready
+	$(BIN)/python -m bench.evaluation
+
 # Needs uv, for maintainers only.
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/run.txt
+	uv pip compile pyproject.toml --extra embeddings --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/embeddings.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/dev.txt
 
 clean:

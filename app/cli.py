@@ -239,18 +239,25 @@ def reindex(data: Data = None, as_json: Json = False) -> None:
 
 @cli.command("audit-duplicates")
 def audit_duplicates(
-    data: Data = None, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, as_json: Json = False
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="显示条数。How many of each are shown.")] = 50,
+    engine: Annotated[str, typer.Option(help="duckdb | spark")] = "duckdb",
+    master: Annotated[str, typer.Option(help="Spark: local[2], spark://host:7077")] = "local[2]",
+    whole: Annotated[
+        bool, typer.Option(help="全部重查，而不只查变化。All of it, not only what changed.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """在全目录中查找重复的信息项。Look through the whole catalog for items that agencies hold twice."""
-    from app.operate import audit
+    """在全目录中查找重复的信息项和资源，列入核查清单。Look through the catalog for what is held twice."""
+    from app.operate import audit, audit_told
 
+    if engine not in ("duckdb", "spark"):
+        raise typer.BadParameter("duckdb | spark", param_hint="--engine")
     with opened(data) as (_, database):
-        findings = audit(database, limit)
-    lines = [
-        f"{f['score']:.2f}  {f['item']} ({f['resource']}) ≈ {f['other_item']} ({f['other_resource']}): {f['reason']}"
-        for f in findings
-    ]
-    finish({"findings": findings}, lines, as_json=as_json, ok=not findings)
+        report = audit(database, master=master if engine == "spark" else None, whole=whole)
+    finish(
+        *audit_told(report, limit), as_json=as_json, ok=not (report.audit.clusters or report.audit.resources)
+    )
 
 
 @cli.command()

@@ -33,8 +33,8 @@ from app.kernel.keys import ServiceKeys
 from app.kernel.text import Text
 from app.kernel.verification import Difference
 from app.settings import Settings
-from catalog.collection import checking
-from catalog.collection.matching import PlanContext, PlannedItem
+from catalog.collection import auditing, engines
+from catalog.collection.profiles import ItemProfile
 from catalog.formats.export import write_csv, write_workbook
 from catalog.imports.run import ImportOptions, import_file
 from catalog.imports.wire import ImportReport
@@ -137,34 +137,52 @@ def _catch_up(database: Database, index: CatalogIndex) -> None:
         return
 
 
-def audit(database: Database, limit: int) -> list[dict[str, Any]]:
-    """The `limit` surest pairs of items that two agencies hold alike, best first."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    with database.transaction() as session:
+def audit(database: Database, *, master: str | None, whole: bool) -> auditing.Report:
+    """Audit the catalog and bring the audit desk's list up to it: on Spark where a master is named, else here."""
+    with engines.spark(master) if master else engines.duck() as engine, database.transaction() as session:
         lift_statement_timeout(session)
-        catalog = checking.catalog_profiles(session)
-        for profile in checking.published_profiles(session):
-            planned = PlannedItem(
-                name=profile.name, definition=profile.definition, data_type=profile.data_type,
-                code_list=profile.code_list, is_identifier=profile.is_identifier,
-            )  # fmt: skip
-            context = PlanContext(title=profile.resource_title, population=profile.population)
-            for match in catalog.check(planned, context, limit=8):
-                other = match.profile
-                if other.agency_id == profile.agency_id or match.band != "reuse_expected":
-                    continue
-                first, second = sorted([profile.id, other.id])
-                found.setdefault(
-                    (first, second),
-                    {
-                        "score": match.score,
-                        "item": profile.name, "resource": profile.resource_title, "agency": profile.agency_name,
-                        "other_item": other.name, "other_resource": other.resource_title,
-                        "other_agency": other.agency_name,
-                        "reason": "；".join(reason.text.zh for reason in match.reasons),
-                    },
-                )  # fmt: skip
-    return sorted(found.values(), key=lambda row: -row["score"])[:limit]
+        return auditing.run(session, engine, whole=whole)
+
+
+def audit_told(report: auditing.Report, limit: int) -> tuple[dict[str, Any], list[str]]:
+    """The report as data and in lines, no more than `limit` of each kind."""
+    found = report.audit
+    clusters = [
+        {
+            "score": cluster.score, "source": _place(cluster.items[0]),
+            "others": [_place(item) for item in cluster.items[1:limit]],
+            "reasons": [reason.text.zh for reason in cluster.reasons],
+        }
+        for cluster in found.clusters[:limit]
+    ]  # fmt: skip
+    resources = [
+        {
+            "kind": pair.kind, "items": pair.items, "share": pair.share_one, "other_share": pair.share_other,
+            "resource": pair.one.resource_title, "agency": pair.one.agency_name,
+            "other_resource": pair.other.resource_title, "other_agency": pair.other.agency_name,
+        }
+        for pair in found.resources[:limit]
+    ]  # fmt: skip
+    lines = [
+        *(
+            f"{pair.share_one:.0%} / {pair.share_other:.0%}  {pair.one.agency_name}《{pair.one.resource_title}》≈ "
+            f"{pair.other.agency_name}《{pair.other.resource_title}》: {pair.items}"
+            for pair in found.resources[:limit]
+        ),
+        *(
+            f"{cluster.score:.2f}  {_place(cluster.items[0])} ← {'; '.join(map(_place, cluster.items[1:4]))} "
+            f"({len(cluster.items)})"
+            for cluster in found.clusters[:limit]
+        ),
+        f"{len(found.resources)} 对资源 pairs of resources, {len(found.clusters)} 个数据元 elements held by several "
+        f"agencies; {' '.join(f'{name}={count}' for name, count in report.counts.items())}",
+    ]
+    told = {"examined": report.examined, "worklist": report.counts, "model_version": found.model_version}
+    return {**told, "resources": resources, "elements": clusters}, lines
+
+
+def _place(item: ItemProfile) -> str:
+    return f"{item.agency_name}《{item.resource_title}》{item.name}"
 
 
 def verify(

@@ -15,7 +15,11 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from app.identity.models import Agency
-from catalog.collection.matching import CatalogProfiles, ItemProfile, PlanCheck, PlanContext
+from catalog.collection import links
+from catalog.collection.knowledge import ALIASES, Knowledge
+from catalog.collection.matching import CatalogProfiles, PlanCheck, PlanContext
+from catalog.collection.normalise import name_key
+from catalog.collection.profiles import ItemProfile
 from catalog.collection.record import (
     Candidate,
     CoverageRecord,
@@ -25,6 +29,7 @@ from catalog.collection.record import (
     item_code_of,
     profile_id,
 )
+from catalog.collection.scoring import Context
 from catalog.resources.codes import SharingType
 from catalog.resources.models import Item, Resource
 from catalog.resources.states import PUBLISHED
@@ -36,9 +41,10 @@ _READ_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Profiles and the database snapshot before which every change of the catalog is in them."""
+    """Profiles, the database snapshot before which every change of the catalog is in them, and which decisions."""
 
     snapshot: str
+    decisions: str
     profiles: CatalogProfiles
 
 
@@ -47,44 +53,76 @@ _building = threading.Lock()
 
 
 def catalog_profiles(session: Session) -> CatalogProfiles:
-    """What the catalog publishes, as committed or as this transaction has changed it; built anew, in one
-    thread at a time, when something was published or taken out since."""
+    """What the catalog publishes, as committed or as this transaction has changed it. Only what was published,
+    taken out or ruled since the last look is read again; one thread at a time does it."""
     engine = session.get_bind().engine
     with _building:
         kept = _kept.get(engine)
-        snapshot = str(session.scalar(text("SELECT CAST(pg_current_snapshot() AS text)")))
-        if kept is not None and not _changed_since(session, kept.snapshot):
-            _kept[engine] = _Kept(
-                snapshot, kept.profiles
-            )  # the next look reads only what came after this one
-            return kept.profiles
-        profiles = CatalogProfiles(published_profiles(session))
+        now_, ruled = snapshot(session), decisions(session)
+        if kept is None:
+            profiles = CatalogProfiles(published_profiles(session), knowledge(session))
+        else:
+            profiles = kept.profiles
+            changed = changed_since(session, kept.snapshot)
+            if changed or ruled != kept.decisions:
+                known = None if ruled == kept.decisions else knowledge(session)
+                renewed = published_profiles(session, changed) if changed else ()
+                profiles = profiles.with_changes(map(str, changed), renewed, known)
         # What this transaction itself published may yet be rolled back: it is not for others.
         if not _changed_here(session):
-            _kept[engine] = _Kept(snapshot, profiles)
+            _kept[engine] = _Kept(now_, ruled, profiles)
         return profiles
 
 
+def snapshot(session: Session) -> str:
+    """What is visible now, to ask later what came after it."""
+    return str(session.scalar(text("SELECT CAST(pg_current_snapshot() AS text)")))
+
+
+def decisions(session: Session) -> str:
+    """Which decisions of people there are; another value means others."""
+    return str(session.scalar(text("SELECT concat(count(*), ' ', max(CAST(id AS text))) FROM item_link")))
+
+
+def knowledge(session: Session) -> Knowledge:
+    """What is known before any catalog is read, and what people have decided since; the later word counts."""
+    same: dict[frozenset[str], bool] = {}
+    in_context: dict[frozenset[tuple[str, str]], bool] = {}
+    for link in links.decided(session):
+        left, right = name_key(link.left_name), name_key(link.right_name)
+        if left == right:  # the name alone decides nothing: the next resource may mean another thing by it
+            said = (Context(title=link.left_topic).said, Context(title=link.right_topic).said)
+            in_context[frozenset({(left, said[0]), (right, said[1])})] = link.verdict == "same"
+        else:
+            same[frozenset({left, right})] = link.verdict == "same"
+    return Knowledge(
+        aliases=(*ALIASES, *(tuple(sorted(pair)) for pair, is_same in same.items() if is_same)),
+        different=frozenset(pair for pair, is_same in same.items() if not is_same),
+        in_context=in_context,
+    )
+
+
 # By snapshot and not by the last event's number: numbers are not handed out in the order of commits.
-_PUBLICATIONS = (
-    "SELECT EXISTS (SELECT FROM event WHERE kind = 'resource' AND 'published' IN (state_from, state_to)"
-)
+_PUBLICATIONS = "FROM event WHERE kind = 'resource' AND 'published' IN (state_from, state_to)"
 _SINCE = text(
-    f"{_PUBLICATIONS} AND transaction >= pg_snapshot_xmin(CAST(:snapshot AS pg_snapshot))"
-    " AND NOT pg_visible_in_snapshot(transaction, CAST(:snapshot AS pg_snapshot)))"
+    f"SELECT DISTINCT subject_id {_PUBLICATIONS} AND transaction >= pg_snapshot_xmin(CAST(:snapshot AS pg_snapshot))"
+    " AND NOT pg_visible_in_snapshot(transaction, CAST(:snapshot AS pg_snapshot))"
 )
-_HERE = text(f"{_PUBLICATIONS} AND transaction = pg_current_xact_id_if_assigned())")
+_HERE = text(f"SELECT EXISTS (SELECT {_PUBLICATIONS} AND transaction = pg_current_xact_id_if_assigned())")
 
 
-def _changed_since(session: Session, snapshot: str) -> bool:
-    return bool(session.scalar(_SINCE, {"snapshot": snapshot}))
+def changed_since(session: Session, before: str) -> list[UUID]:
+    """Resources published or taken out after a snapshot."""
+    return list(session.scalars(_SINCE, {"snapshot": before}))
 
 
 def _changed_here(session: Session) -> bool:
     return bool(session.scalar(_HERE))
 
 
-def published_profiles(session: Session) -> Iterator[ItemProfile]:
+def published_profiles(session: Session, resources: Sequence[UUID] | None = None) -> Iterator[ItemProfile]:
+    """The items of all published resources, or of these. Whom a resource describes its title says: the record
+    has no field for it."""
     query = (
         select(
             Item.resource_id, Item.code, Item.name, Item.definition, Item.data_type, Item.code_list, Item.is_key,
@@ -96,6 +134,8 @@ def published_profiles(session: Session) -> Iterator[ItemProfile]:
         .where(Resource.state == PUBLISHED)
         .order_by(Item.resource_id, Item.position)
     )  # fmt: skip
+    if resources is not None:
+        query = query.where(Resource.id.in_(resources))
     for row in session.execute(query.execution_options(yield_per=_READ_ROWS)):
         yield ItemProfile(
             id=profile_id(row.resource_id, row.code), name=row.name, resource_id=str(row.resource_id),

@@ -1,48 +1,45 @@
 """The duplicate check (重复采集) at the level of information items: candidates, bands, coverage.
 
-Pure. Owns the profiles of what the catalog holds and how few of them are compared for each planned item.
+Pure. Owns which of what the catalog holds is compared with a planned item, and what comes of it.
 Refuses to decide: it asks for reuse or for review and says why, it never rejects a plan.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from catalog.collection.knowledge import Band, Knowledge
-from catalog.collection.normalise import grams, name_key, topic
-from catalog.collection.scoring import AliasTable, CannotLink, Reason, Scorer, Side
-from catalog.text import initials
+import numpy as np
+
+from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Band, Knowledge
+from catalog.collection.normalise import name_key, tokens
+from catalog.collection.profiles import CatalogIndex, ItemProfile, Shares, largest
+from catalog.collection.scoring import (
+    AliasTable,
+    Context,
+    Evidence,
+    Reason,
+    Scorer,
+    Side,
+    company,
+    is_initials,
+)
 
 _SIMILAR_NAMES = 50  # candidates by character n-grams for one planned item
-_LEAST_SIMILARITY = 0.3
-_POSTINGS = 200_000  # entries read for one name; rare grams come first, so only common ones are left out
+_LEAST_SIMILARITY = 0.25
+_SIMILAR_MEANINGS, _LEAST_MEANING = 20, 0.5  # by embeddings, where there are any
+_NEAR_RESOURCES = 20  # whose names are looked through for the same kind of value
 # Profiles of one name that are compared in full, nearest in topic: of the element itself, of similar names.
 _PROFILES_OF_SAME, _PROFILES_OF_SIMILAR = 12, 3
+KINDRED = 3  # other planned items in a resource that make its topic the plan's
+OF_OTHERS = ("other_topic", "other_population", "generic_elsewhere")
 _COVERING_RESOURCES = 50
 # Cost of a resource in the smallest covering set: what is had for the asking comes before what is negotiated.
 _COST = {"unconditional": 1.0, "conditional": 1.5, "not_shared": 4.0}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemProfile:
-    """An information item that the catalog holds, with what is needed to compare it and to point at it."""
-
-    id: str
-    name: str
-    resource_id: str
-    resource_title: str
-    agency_id: str
-    agency_name: str
-    definition: str = ""
-    data_type: str = ""
-    code_list: str = ""
-    is_identifier: bool = False
-    population: str = ""
-    sharing_type: str = ""
+PlanContext = Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +51,6 @@ class PlannedItem:
     data_type: str = ""
     code_list: str = ""
     is_identifier: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanContext:
-    """The plan's title and from whom it collects, in the agency's words."""
-
-    title: str
-    population: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,141 +101,220 @@ class PlanCheck:
     model_version: str
 
 
-class CatalogProfiles:
-    """What the catalog holds, ready to be compared: distinct names, their profiles, what separates them."""
+@dataclass(slots=True)
+class _Plan:
+    """A plan being checked: how near each resource is to it, and what is the same for all its items."""
 
-    def __init__(self, profiles: Iterable[ItemProfile], knowledge: Knowledge | None = None) -> None:
+    context: Context
+    topical: Shares
+    company: Shares  # of each resource: how many planned items it holds under the same name
+    own: dict[str, frozenset[int]]  # of each telling key: the resources that hold its element
+    elements: dict[str, str]  # key of the same element → the planned item's key
+    contexts: dict[tuple[int, bool], list[Evidence]] = field(default_factory=dict)
+
+    preference: Shares = field(init=False)
+    near: list[int] = field(init=False)  # the nearest resources
+
+    def __post_init__(self) -> None:
+        self.preference = (self.topical + np.minimum(self.company, KINDRED) / KINDRED).astype(np.float32)
+        nearest = largest(self.preference, _NEAR_RESOURCES)
+        self.near = [int(n) for n in nearest if self.preference[n] > 0.2]
+
+
+class CatalogProfiles:
+    """What the catalog holds, ready to be compared, with what is known."""
+
+    def __init__(
+        self, profiles: Iterable[ItemProfile] | CatalogIndex, knowledge: Knowledge | None = None
+    ) -> None:
         self._knowledge = knowledge or Knowledge()
-        self._by_name: dict[str, list[ItemProfile]] = defaultdict(list)
-        resources: dict[str, set[str]] = defaultdict(set)
-        titles: dict[str, frozenset[str]] = {}
-        for profile in profiles:
-            key = name_key(profile.name)
-            if not key:
-                continue
-            if key not in resources[profile.resource_id]:  # one profile for a name and a topic
-                self._by_name[key].append(profile)
-            resources[profile.resource_id].add(key)
-            titles[profile.resource_id] = _about(profile)
-        cannot_link = CannotLink()
-        for keys in resources.values():
-            cannot_link.learn(keys)
-        rarity, unseen = _rarity(titles.values())
-        aliases = AliasTable(self._knowledge.aliases)
-        self._scorer = Scorer(self._knowledge, aliases, cannot_link, rarity, unseen)
-        self._names = list(self._by_name)
-        self._index_names()
+        self.index = profiles if isinstance(profiles, CatalogIndex) else CatalogIndex(profiles)
+        self.scorer = Scorer(
+            self._knowledge, AliasTable(self._knowledge.aliases), self.index.cannot_link,
+            self.index.common_names(), self.index.topics.rarity, self.index.topics.unseen,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         """The number of profiles."""
-        return sum(len(profiles) for profiles in self._by_name.values())
+        return len(self.index)
 
     @property
     def model_version(self) -> str:
         """Stored with each finding."""
         return self._knowledge.model.version
 
+    def with_changes(
+        self, gone: Iterable[str], profiles: Iterable[ItemProfile], knowledge: Knowledge | None = None
+    ) -> CatalogProfiles:
+        """After resources were taken out or published anew, and people have decided more."""
+        left_out, added = list(gone), list(profiles)
+        index = self.index.with_changes(left_out, added) if left_out or added else self.index
+        return CatalogProfiles(index, knowledge or self._knowledge)
+
     def check(self, item: PlannedItem, plan: PlanContext, limit: int = 3) -> list[Match]:
         """The best existing items for one planned item, best first; what the band calls new is left out."""
-        planned = Side(
-            name=item.name,
-            definition=item.definition,
-            data_type=item.data_type,
-            code_list=item.code_list,
-            is_identifier=item.is_identifier,
-            population=plan.population,
-            title=plan.title,
-        )
-        same = self._same_element(name_key(item.name))
-        matches = [
-            match
-            for name, similarity in self.candidates(item.name).items()
-            for profile in self._nearest(
-                name, planned.about, _PROFILES_OF_SAME if name in same else _PROFILES_OF_SIMILAR
-            )
-            if (match := self._match(planned, profile, similarity)).band != "new"
-        ]
-        return heapq.nsmallest(limit, matches, key=lambda match: (-match.score, match.profile.id))
+        return self._matches(item, self.plan([item], plan), limit)
 
     def check_plan(self, items: Sequence[PlannedItem], plan: PlanContext, limit: int = 3) -> PlanCheck:
         """Every item of a plan, and the resources that would spare the collection."""
-        found = [self.check(item, plan, limit=max(limit, _COVERING_RESOURCES)) for item in items]
+        about = self.plan(items, plan)
+        found = [self._matches(item, about, max(limit, _COVERING_RESOURCES)) for item in items]
         checks = tuple(
             ItemCheck(item, matches[0].band if matches else "new", tuple(matches[:limit]))
             for item, matches in zip(items, found, strict=True)
         )
         return PlanCheck(checks, coverage(found), self.model_version)
 
-    def candidates(self, name: str) -> dict[str, float]:
-        """Keys of names worth comparing, with their similarity: same, aliases, n-grams, pinyin initials."""
+    def candidates(
+        self, name: str, near: Iterable[int] = (), meanings: Shares | None = None
+    ) -> dict[int, float]:
+        """Numbers of names worth comparing, with their similarity: same, aliases, same words, initials, n-grams,
+        and names of the `near` resources that hold the same kind of value."""
         key = name_key(name)
-        found = self._similar(key)
-        for other in self._same_element(key):
-            found.setdefault(other, 0.0)
-        return found
+        if not key:
+            return {}
+        found = self.index.similar(key, _SIMILAR_NAMES, _LEAST_SIMILARITY)
+        last = tokens(key)[-1]
+        others = {*self._same_element(key), *self.index.of_same_words(key)}
+        for resource in near:
+            others.update(
+                int(n) for n in self.index.names_of(resource) if tokens(self.index.names[n])[-1] == last
+            )
+        if meanings is not None:
+            others.update(
+                int(n) for n in largest(meanings, _SIMILAR_MEANINGS) if meanings[n] >= _LEAST_MEANING
+            )
+        return {**{n: self.index.similarity(key, n) for n in others}, **found}
 
-    def _same_element(self, key: str) -> set[str]:
-        """Keys the catalog holds that name the same element: the key itself, aliases, initials either way."""
-        known = {*self._scorer.aliases.of(key), *self._by_initials.get(key, ()), initials(key)}
-        return known & self._by_name.keys()
-
-    def _match(self, planned: Side, profile: ItemProfile, similarity: float) -> Match:
-        existing = Side(
-            name=profile.name,
-            definition=profile.definition,
-            data_type=profile.data_type,
-            code_list=profile.code_list,
-            is_identifier=profile.is_identifier,
-            population=profile.population,
-            title=profile.resource_title,
+    def ranked(self, name: str, near: Iterable[int] = ()) -> list[int]:
+        """Candidates by likeness alone: the same element, the same words, then by n-grams."""
+        key = name_key(name)
+        same, alike, meanings = (
+            self._same_element(key),
+            self.index.of_same_words(key),
+            self.index.meanings(key),
         )
-        reasons = self._scorer.reasons(planned, existing, similarity)
-        score = round(min(max(sum(reason.weight for reason in reasons), 0.0), 1.0), 4)
-        against = next((reason for reason in reasons if reason.weight < 0), None)
-        return Match(
-            profile,
-            score,
-            self._knowledge.model.band(score, [reason.code for reason in reasons]),
-            reasons,
-            against,
-        )
+        found = self.candidates(name, near, meanings)
+        likeness = found if meanings is None else {n: found[n] + float(meanings[n]) for n in found}
+        return sorted(found, key=lambda n: (n not in same, n not in alike, -likeness[n], n))
 
-    def _nearest(self, key: str, about: frozenset[str], limit: int) -> list[ItemProfile]:
-        profiles = self._by_name[key]
-        if len(profiles) <= limit:
-            return profiles
-        return heapq.nlargest(limit, profiles, key=lambda held: self._scorer.overlap(about, _about(held)))
+    def evidence(self, item: PlannedItem, plan: _Plan) -> Iterator[tuple[ItemProfile, list[Evidence]]]:
+        """Every profile that is compared with a planned item, and what is seen of the two."""
+        key = name_key(item.name)
+        if not key:
+            return
+        planned = _side(item, plan.context)
+        same = self._same_element(key)
+        identifies = self.scorer.identifies(key)
+        own = plan.own.get(key, frozenset())
+        meanings = self.index.meanings(key)
+        for name, similarity in self.candidates(item.name, plan.near, meanings).items():
+            meaning = (
+                0.0 if meanings is None else (float(meanings[name]) - _LEAST_MEANING) / (1 - _LEAST_MEANING)
+            )
+            limit = _PROFILES_OF_SAME if name in same else _PROFILES_OF_SIMILAR
+            apart = self._apart(key, name, plan, same)
+            for profile, resource in self.index.held(name, plan.preference, limit):
+                context = self.index.contexts[resource]
+                seen = self.scorer.of_names(
+                    key, self.index.names[name], plan.context, context, similarity, meaning
+                )
+                generic = any(found.code == "generic_name" for found in seen)
+                seen += apart
+                seen += self.scorer.of_values(planned, _existing(profile, context))
+                others = int(plan.company[resource]) - (resource in own)
+                seen += self._of_context(
+                    plan, resource, generic=generic, kindred=others >= KINDRED or identifies
+                )
+                seen += company(others)
+                yield profile, seen
 
-    def _index_names(self) -> None:
-        """Inverted index of the distinct names, weighted by TF-IDF and normalised to length one."""
-        frequency = Counter(gram for key in self._names for gram in grams(key))
-        self._idf = {gram: math.log(1 + len(self._names) / n) for gram, n in frequency.items()}
-        self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._by_initials: dict[str, list[str]] = defaultdict(list)
-        for number, key in enumerate(self._names):
-            for gram, weight in self._vector(key).items():
-                self._postings[gram].append((number, weight))
-            if len(key) > 2 and not key.isascii():
-                self._by_initials[initials(key)].append(key)
+    def plan(self, items: Sequence[PlannedItem], context: PlanContext) -> _Plan:
+        """What the items of a plan have in common when they are compared."""
+        topical = self.index.topical(context)
+        held = np.zeros(len(self.index.contexts), np.float32)
+        elements: dict[str, str] = {}
+        own: dict[str, frozenset[int]] = {}
+        for key in {name_key(item.name) for item in items}:
+            if not key:
+                continue
+            same = self._same_element(key)
+            elements.update((self.index.names[name], key) for name in same)
+            elements[key] = key
+            resources = self._resources_of(same)
+            if key not in MEANINGLESS and not self.scorer.is_generic(key):
+                own[key] = resources
+                held[np.fromiter(resources, np.int32)] += 1
+        return _Plan(context, topical, held, own, elements)
 
-    def _vector(self, key: str) -> dict[str, float]:
-        rare = math.log(1 + len(self._names))
-        weights = {gram: self._idf.get(gram, rare) for gram in grams(key)}
-        length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
-        return {gram: weight / length for gram, weight in weights.items()}
+    def _matches(self, item: PlannedItem, plan: _Plan, limit: int) -> list[Match]:
+        model = self._knowledge.model
+        found = []
+        for profile, seen in self.evidence(item, plan):
+            score = model.score(self.scorer.weigh(seen))
+            if (band := model.band(score, [one.code for one in seen])) != "new":
+                found.append((band != "reuse_expected", -score, profile.id, profile, band, seen))
+        best = heapq.nsmallest(limit, found, key=lambda match: match[:3])
+        return [self._match(profile, -score, band, seen) for _, score, _, profile, band, seen in best]
 
-    def _similar(self, key: str) -> dict[str, float]:
-        scores: dict[int, float] = defaultdict(float)
-        read = 0
-        for gram, weight in sorted(self._vector(key).items(), key=lambda entry: -entry[1]):
-            postings = self._postings.get(gram, [])
-            read += len(postings)
-            if read > _POSTINGS:
-                break
-            for number, their_weight in postings:
-                scores[number] += weight * their_weight
-        best = heapq.nlargest(_SIMILAR_NAMES, scores.items(), key=lambda entry: entry[1])
-        return {self._names[n]: min(score, 1.0) for n, score in best if score >= _LEAST_SIMILARITY}
+    def _match(self, profile: ItemProfile, score: float, band: Band, seen: Sequence[Evidence]) -> Match:
+        reasons = self.scorer.reasons(seen)
+        against = min(reasons, key=lambda reason: reason.weight, default=None)
+        vetoes = [reason for reason in reasons if reason.code in SEPARATIONS]
+        if vetoes:
+            against = vetoes[0]
+        return Match(profile, score, band, reasons, against if against and against.weight <= 0 else None)
+
+    def _same_element(self, key: str) -> frozenset[int]:
+        """Numbers of names that name the same element: the key itself, aliases, initials either way."""
+        known = {self.index.number_of.get(name) for name in self.scorer.aliases.of(key)}
+        return frozenset(n for n in known | self.index.of_initials(key) if n is not None)
+
+    def _resources_of(self, names: Iterable[int]) -> frozenset[int]:
+        return frozenset(int(r) for name in names for r in self.index.resources_of(name))
+
+    def _apart(self, key: str, name: int, plan: _Plan, same: frozenset[int]) -> list[Evidence]:
+        """What catalog or plan says against a name: both stand side by side somewhere, or a code may mean more."""
+        other = self.index.names[name]
+        number = self.index.number_of.get(key)
+        if name in same:
+            spelt = {n for n in same if is_initials(key, self.index.names[n])} if name != number else set()
+            elements = {self.scorer.aliases.of(self.index.names[n]) for n in spelt}
+            return [Evidence("ambiguous_initials", values=(("one", key),))] if len(elements) > 1 else []
+        if number is not None and len(
+            np.intersect1d(self.index.resources_of(number), self.index.resources_of(name))
+        ):
+            return [Evidence("held_apart", values=(("one", key), ("other", other)))]
+        if plan.elements.get(other, key) != key:
+            return [Evidence("another_planned", values=(("one", plan.elements[other]),))]
+        return []
+
+    def _of_context(self, plan: _Plan, resource: int, *, generic: bool, kindred: bool) -> list[Evidence]:
+        """`kindred`: the topics do not count against, be it that the resource holds much of the plan or that the item
+        identifies its object everywhere."""
+        if (resource, generic) not in plan.contexts:
+            plan.contexts[resource, generic] = list(
+                self.scorer.of_contexts(
+                    plan.context, self.index.contexts[resource], generic=generic,
+                    topical=min(float(plan.topical[resource]), 1.0),
+                )
+            )  # fmt: skip
+        found = plan.contexts[resource, generic]
+        return [seen for seen in found if seen.code not in OF_OTHERS] if kindred else found
+
+
+def _side(item: PlannedItem, context: Context) -> Side:
+    return Side(
+        name=item.name, definition=item.definition, data_type=item.data_type, code_list=item.code_list,
+        is_identifier=item.is_identifier, context=context,
+    )  # fmt: skip
+
+
+def _existing(profile: ItemProfile, context: Context) -> Side:
+    return Side(
+        name=profile.name, definition=profile.definition, data_type=profile.data_type,
+        code_list=profile.code_list, is_identifier=profile.is_identifier, context=context,
+    )  # fmt: skip
 
 
 def coverage(matches: Sequence[Sequence[Match]]) -> Coverage:
@@ -279,15 +347,3 @@ def _worth(items: Mapping[int, Match], left: set[int]) -> float:
         return 0.0
     cost = _COST.get(gained[0].profile.sharing_type, _COST["conditional"])
     return sum(match.score for match in gained) / cost
-
-
-def _about(profile: ItemProfile) -> frozenset[str]:
-    return topic(f"{profile.resource_title} {profile.population}")
-
-
-def _rarity(titles: Iterable[frozenset[str]]) -> tuple[dict[str, float], float]:
-    """How telling each token of a title is, and the weight of a token that no title has."""
-    documents = list(titles)
-    frequency = Counter(token for tokens in documents for token in tokens)
-    rarity = {token: math.log(1 + len(documents) / count) for token, count in frequency.items()}
-    return rarity, math.log(2 + len(documents))

@@ -187,3 +187,18 @@ class AuditFinding(Base, Stateful):
     @property
     def typed(self) -> AuditedRecord:
         return AuditedRecord.model_validate(self.record)
+
+
+class AuditRun(Base, Identified):
+    """An audit of the catalog: before which snapshot every change was examined, under which model and decisions.
+    `examined` resources; None: all. Rows are never changed or removed (trigger)."""
+
+    __tablename__ = "audit_run"
+
+    snapshot: Mapped[str]
+    decisions: Mapped[str]
+    model_version: Mapped[str]
+    examined: Mapped[int | None]
+    counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+    __table_args__ = (Index("ix_audit_run_created_at", "created_at", "id"),)

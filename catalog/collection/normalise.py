@@ -6,6 +6,7 @@ Pure. Built on `catalog.text`; the words it knows stand in `knowledge`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -16,6 +17,7 @@ from catalog.collection.knowledge import (
     POPULATIONS,
     PROCEDURAL,
     REPRESENTATIONS,
+    SYNONYMS,
 )
 from catalog.text import bigrams, fold, is_han, words
 
@@ -30,6 +32,11 @@ _ENDINGS = sorted(
 )
 _CONTRASTS = tuple(tuple(tuple(words_.split("|")) for words_ in group) for group in CONTRASTS)
 _PROCEDURAL = re.compile("|".join(sorted(PROCEDURAL, key=len, reverse=True)))
+_SETS = [row.split() for row in SYNONYMS]
+_USUAL = {word: row[0] for row in reversed(_SETS) for word in row if not word.startswith("-")}
+_LAST = {word[1:]: row[0] for row in reversed(_SETS) for word in row if word.startswith("-")}
+_WORDS = re.compile("|".join(sorted(_USUAL, key=len, reverse=True)) + r"|[a-z0-9]+|.")
+_PLACE = re.compile(r"^(?:[一-龥]{2,3}?(?:省|市|区|县|镇|乡|街道)(?![一-龥]?[域民])){1,2}")
 _TELLING = re.compile("|".join(word for group in _CONTRASTS for side in group for word in side) + r"|\d")
 
 
@@ -71,7 +78,19 @@ def grams(key: str) -> tuple[str, ...]:
 @lru_cache(maxsize=65536)
 def topic(text: str) -> frozenset[str]:
     """The tokens of a title or a population that say what it is about (人口 in 常住人口信息采集)."""
-    return frozenset(bigrams(_PROCEDURAL.sub(" ", fold(text))))
+    return frozenset(bigrams(" ".join(about(part) for part in text.split())))
+
+
+@lru_cache(maxsize=65536)
+def about(text: str) -> str:
+    """A title in usual words, without the place before it and without what says how it is kept."""
+    folded = fold(text)
+    return usual(_PROCEDURAL.sub(" ", _PLACE.sub("", folded)) if len(folded) > 3 else folded)
+
+
+def usual(text: str) -> str:
+    """Folded text with each word that has synonyms in its usual form."""
+    return "".join(_USUAL.get(piece, piece) for piece in _WORDS.findall(text))
 
 
 @lru_cache(maxsize=65536)
@@ -80,30 +99,59 @@ def representation(key: str) -> str:
     return next((kind for ending, kind in _ENDINGS if key.endswith(ending)), "")
 
 
+@lru_cache(maxsize=65536)
+def tokens(key: str) -> tuple[str, ...]:
+    """The key in words that have synonyms, each in its usual form, and single characters between them."""
+    found = [_USUAL.get(piece, piece) for piece in _WORDS.findall(key) if piece.strip()]
+    if len(found) > 1:
+        found[-1] = _LAST.get(found[-1], found[-1])
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What remains of two names when what they share at both ends is cut; it has no direction."""
+    """What remains of two keys when the words they share are taken out, in whatever order these stand."""
 
-    left: str
-    right: str
-    shared: int  # characters cut
+    left: tuple[str, ...]  # runs that only the first has, as they stand in it
+    right: tuple[str, ...]
+    shared: float  # of the characters of both, 0-1
 
     @property
-    def one_sided(self) -> bool:
-        """Whether one name is the other with something added (受伤人数, 受伤人数女)."""
-        return not self.left
+    def same_words(self) -> bool:
+        return not self.left and not self.right
 
     @property
     def pair(self) -> tuple[str, str]:
-        """The substitution alone, as it is counted over a catalog."""
-        return self.left, self.right
+        """The substitution alone, without direction, as it is counted over a catalog."""
+        one, other = sorted(("".join(self.left), "".join(self.right)), key=lambda part: (len(part), part))
+        return one, other
 
 
+@lru_cache(maxsize=262_144)
 def difference(one: str, other: str) -> Difference:
-    """How two keys differ: 本年度预算数 and 上年度预算数 by 上/本. `left` is the shorter of the two."""
-    rest_one, rest_other = _rests(one, other)
-    left, right = sorted((rest_one, rest_other), key=lambda part: (len(part), part))
-    return Difference(left, right, len(one) - len(rest_one))
+    """How two keys differ: 本年度预算数 and 上年度预算数 by 本 and 上."""
+    words_one, words_other = tokens(one), tokens(other)
+    runs_one, common = _only_in(words_one, words_other)
+    runs_other, _ = _only_in(words_other, words_one)
+    length = sum(map(len, words_one)) + sum(map(len, words_other))
+    return Difference(runs_one, runs_other, 2 * common / length if length else 0.0)
+
+
+def _only_in(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    left: list[str] = list(other)
+    runs: list[str] = []
+    common, open_ = 0, False
+    for word in one:
+        if word in left:
+            left.remove(word)
+            common += len(word)
+            open_ = False
+        elif open_:
+            runs[-1] += word
+        else:
+            runs.append(word)
+            open_ = True
+    return tuple(runs), common
 
 
 def _rests(one: str, other: str) -> tuple[str, str]:
@@ -123,32 +171,46 @@ def contrast(one: str, other: str) -> tuple[str, str] | None:
     A word of one character counts only when it is all that differs: 新 says nothing in 更新日期.
     """
     rests = _rests(one, other)
+    cut = difference(one, other)
+    runs = cut.left, cut.right
     for group in _CONTRASTS:
         found = [
             {
                 side: word
                 for side, spellings in enumerate(group)
                 for word in spellings
-                if _says(word, name, rest)
+                if _says(word, name, (rest, *left))
             }
-            for name, rest in zip((one, other), rests, strict=True)
+            for name, rest, left in zip((one, other), rests, runs, strict=True)
         ]
         if found[0] and found[1] and not found[0].keys() & found[1].keys():
             return next(iter(found[0].values())), next(iter(found[1].values()))
     return None
 
 
-def _says(word: str, name: str, rest: str) -> bool:
-    return word in name if len(word) > 1 else rest.removesuffix("性") == word
+def _says(word: str, name: str, rests: Iterable[str]) -> bool:
+    if len(word) > 1:
+        return word in name or word in rests
+    return any(rest.removesuffix("性") == word for rest in rests)
 
 
 @lru_cache(maxsize=65536)
 def population_kinds(text: str) -> frozenset[int]:
-    """The object classes (rows of POPULATIONS) that a population or a title speaks of."""
+    """The object classes (rows of POPULATIONS) that a title speaks of."""
+    return frozenset(row for row, _ in _kinds(text))
+
+
+def head_kinds(population: str) -> frozenset[int]:
+    """The object class a population names: the word that stands last (住房困难家庭 is about households)."""
+    found = _kinds(population)
+    last = max((at for _, at in found), default=-1)
+    return frozenset(row for row, at in found if at == last)
+
+
+def _kinds(text: str) -> list[tuple[int, int]]:
     folded = fold(text)
-    return frozenset(
-        row for row, kindred in enumerate(POPULATIONS) if any(word in folded for word in kindred)
-    )
+    places = ((row, max(map(folded.rfind, kindred))) for row, kindred in enumerate(POPULATIONS))
+    return [(row, at) for row, at in places if at >= 0]
 
 
 def numbers(key: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ down_revision = "0011"
 
 def upgrade() -> None:
     op.execute(PROCEDURE)
+    op.execute(METHOD)
 
 
 PROCEDURE = """
@@ -72,4 +73,18 @@ CREATE INDEX ix_audit_finding_jurisdiction_id ON audit_finding (jurisdiction_id)
 CREATE TRIGGER guard_state BEFORE INSERT OR UPDATE OF state ON audit_finding
     FOR EACH ROW EXECUTE FUNCTION guard_state('audit_finding');
 CREATE TRIGGER forbid_removal BEFORE DELETE ON audit_finding FOR EACH ROW EXECUTE FUNCTION forbid_change();
+"""
+
+METHOD = """
+CREATE TABLE audit_run (
+    id uuid CONSTRAINT pk_audit_run PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    snapshot varchar NOT NULL,
+    decisions varchar NOT NULL,
+    model_version varchar NOT NULL,
+    examined integer,
+    counts jsonb NOT NULL
+);
+CREATE INDEX ix_audit_run_created_at ON audit_run (created_at, id);
+CREATE TRIGGER forbid_change BEFORE UPDATE OR DELETE ON audit_run FOR EACH ROW EXECUTE FUNCTION forbid_change();
 """

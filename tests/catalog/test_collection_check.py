@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import date, timedelta
 from uuid import UUID
@@ -84,7 +85,8 @@ def test_filing_flags_what_the_catalog_holds_and_says_why(bureau: Bureau) -> Non
     assert best["how_to_get"]["zh"].startswith("申请共享")
     codes = {reason["code"] for reason in best["reasons"]}
     assert "alias" in codes and all(r["text"]["zh"] and r["text"]["en"] for r in best["reasons"])
-    assert best["score"] == pytest.approx(min(1.0, sum(r["weight"] for r in best["reasons"])), abs=1e-3)
+    total = sum(r["weight"] for r in best["reasons"])
+    assert best["score"] == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-3)
     assert len(known["candidates"]) <= 3 and known["model_version"] == plan["model_version"]
     assert bureau.due(known) == {"finding.justify": "2026-10-09"}
     assert plan["blocked_by"] == [f["id"] for f in found if f["band"] == "reuse_expected"]

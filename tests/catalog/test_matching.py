@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import time
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 from catalog.collection.knowledge import MODEL, Knowledge
 from catalog.collection.matching import (
     CatalogProfiles,
-    ItemProfile,
     Match,
     PlanContext,
     PlannedItem,
     coverage,
 )
 from catalog.collection.normalise import contrast, difference, name_key, numbers
+from catalog.collection.profiles import CatalogIndex, ItemProfile
 from catalog.collection.scoring import CannotLink
 from catalog.text import fold
 
@@ -172,14 +173,11 @@ def test_generic_names_are_decided_by_whom_they_describe() -> None:
 
 
 def test_another_population_is_a_reason_against() -> None:
-    match = best(
-        "身份证号",
-        PlanContext(title="机动车驾驶培训学员调查", population="驾驶培训学员"),
-    )
-    assert match is not None
-    assert match.band == "review"
-    assert match.against is not None
-    assert match.against.code == "other_population"
+    drivers = PlanContext(title="机动车驾驶培训学员调查", population="驾驶培训学员")
+    assert best("户籍地址", drivers) is None
+    assert (here := best("户籍地址", PEOPLE)) is not None and here.band == "reuse_expected"
+    # What identifies a person everywhere is held by the register of all persons.
+    assert (identity := best("身份证号", drivers)) is not None and identity.band == "reuse_expected"
 
 
 def test_what_one_resource_separates_is_separated_elsewhere() -> None:
@@ -229,7 +227,7 @@ def test_contributions_add_up_and_are_said_in_both_languages() -> None:
     for item in HELD:
         for match in PROFILES.check(PlannedItem(name=item.name), PEOPLE, limit=20):
             total = sum(reason.weight for reason in match.reasons)
-            assert match.score == pytest.approx(min(max(total, 0.0), 1.0))
+            assert match.score == pytest.approx(1 / (1 + math.exp(-total)), abs=2e-4)
             assert match.band == MODEL.band(match.score, [reason.code for reason in match.reasons])
             for reason in match.reasons:
                 assert reason.text.zh
@@ -263,6 +261,19 @@ def test_a_plan_is_covered_by_the_fewest_resources() -> None:
     assert all(len(check.matches) <= 3 for check in plan.items)
 
 
+def test_an_index_that_follows_changes_is_the_same_as_one_made_anew() -> None:
+    gone, added = "常住人口基本信息", resource("户籍信息摘要", "常住人口", "户籍地址", "迁入日期")
+    rest = [held for held in HELD if held.resource_id != gone]
+    followed = CatalogProfiles(HELD).with_changes([gone], added)
+    anew = CatalogProfiles([*rest, *added])
+    assert len(followed) == len(anew)
+    for name in ("户籍地址", "迁入日期", "出生日期", "统一社会信用代码", "死亡人数"):
+        one, other = best(name, PEOPLE, followed), best(name, PEOPLE, anew)
+        assert (one and (one.profile.id, one.band)) == (other and (other.profile.id, other.band)), name
+    assert followed.index.cannot_link.pairs.total() == anew.index.cannot_link.pairs.total()
+    assert len(CatalogProfiles(CatalogIndex(HELD))) == len(CatalogProfiles(HELD)) > len(followed)
+
+
 def test_nothing_planned_and_nothing_held() -> None:
     assert coverage([]).share == 0.0
     assert CatalogProfiles([]).check(PlannedItem(name="姓名"), PEOPLE) == []
@@ -288,7 +299,7 @@ def test_name_keys(name: str, key: str) -> None:
     ("one", "other", "words"),
     [
         ("开始日期", "结束日期", ("开始", "结束")),
-        ("男性人数", "女性人数", ("男", "女")),
+        ("男性人数", "女性人数", ("男性", "女性")),
         ("上年预算", "本年预算", ("上年", "本年")),
         ("更新日期", "旧日期", None),
         ("户籍地址", "户籍所在地", None),
@@ -300,8 +311,9 @@ def test_contrasts(one: str, other: str, words: tuple[str, str] | None) -> None:
 
 
 def test_differences_and_numbers() -> None:
-    assert difference("本年度预算数", "上年度预算数") == difference("上年度预算数", "本年度预算数")
-    assert difference("受伤人数", "受伤人数女").one_sided
+    assert difference("本年度预算数", "上年度预算数").pair == difference("上年度预算数", "本年度预算数").pair
+    assert difference("受伤人数", "受伤人数女").left == ()
+    assert difference("合同签订日期", "签订合同时间").same_words
     assert numbers("102年人数") != numbers("104年人数")
     assert numbers("负责人一") != numbers("负责人二")
     assert numbers("统一社会信用代码") == numbers("社会信用代码")
