@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
 
+from app.identity import second_factor
+from app.identity.models import SecondFactor
+from app.kernel.actor import Role
 from app.kernel.clock import frozen
+from app.kernel.db import Database
 from app.kernel.keys import ACCEPTED_AFTER, PUBLISHED_AHEAD, ROTATED_EVERY, TokenKeys, load_keys
 from app.kernel.seal import CannotOpen, Seal, new_key, open_sm4_gcm, sm4_gcm
+from app.operate import rotate_keys
+from tests.factories import Town
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)  # long after the first key's file is made
 HOUR = timedelta(hours=1)
@@ -91,3 +98,20 @@ def test_sm4_gcm_is_the_published_one() -> None:
     assert open_sm4_gcm(key, nonce, sealed, context) == plain
     with pytest.raises(InvalidTag):
         open_sm4_gcm(key, nonce, sealed[:-1] + b"\0", context)
+
+
+def test_rotating_seals_again_what_is_at_rest(database: Database, tmp_path: Path) -> None:
+    keys = load_keys(tmp_path, "x")
+    with database.transaction() as session:
+        person = Town(session).person("civil", Role.CLERK)
+        written, _ = second_factor.begin(session, person, keys.seal)
+    with database.transaction() as session:
+        before = session.get_one(SecondFactor, person.id).sealed
+    assert rotate_keys(database, keys, at_once=False) == 1
+    with database.transaction() as session:
+        after = session.get_one(SecondFactor, person.id).sealed
+    assert after != before
+    assert b32encode(keys.seal.decrypt(after)).decode() == written
+    with pytest.raises(CannotOpen):
+        keys.seal.decrypt(before)
+    assert len(keys.token.accepted()) == 2
