@@ -12,6 +12,7 @@ from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Invalid
+from app.kernel.idempotency import CreatingRoute
 from app.kernel.wire import NOT_A_CURSOR, Label, Page, Paging, Wire, decode_cursor, encode_cursor
 from catalog.quality import service
 from catalog.quality.scoring import NAMES, WEIGHTS, Measure
@@ -19,7 +20,7 @@ from catalog.resources import service as resources
 from catalog.resources.api import ResourceSummary, summary_of
 from catalog.resources.models import Resource
 
-router = APIRouter(prefix="/api/v1", tags=["quality"])
+router = APIRouter(prefix="/api/v1", tags=["quality"], route_class=CreatingRoute)
 
 permit("resource.quality", "quality.list", scope=Scope.CATALOG)
 
