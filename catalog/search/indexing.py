@@ -114,11 +114,6 @@ def _rows() -> Select[Any]:
     return query.join(Jurisdiction, Jurisdiction.id == Resource.jurisdiction_id)
 
 
-def document_of(session: Session, resource_id: UUID) -> SearchDocument:
-    """One resource as search sees it now."""
-    return to_document(session.execute(_rows().where(Resource.id == resource_id)).one())
-
-
 def _documents(session: Session, rows: Select[Any]) -> Iterator[SearchDocument]:
     return map(to_document, session.execute(rows))
 
