@@ -34,7 +34,12 @@ MISSING_PART = ("absent", "not beside this checkout", "not installed", "not to b
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 PUBLIC_URL = "https://share.test"
 # Safe here only because every cluster of the tests is thrown away.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_locks_per_transaction": "1024",  # one transaction holds a whole module's tables, savepoint by savepoint
+}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,6 +21,7 @@ SAFE = {"GET", "HEAD"}
 
 # Writes that change no version somebody has read, each with its reason.
 NO_VERSION = {
+    "calendar.import": "a year's arrangement, replaced whole",
     "ckan.post": "reads, with its arguments in a body",
     "client.remove_key": "takes one key away by its id",
     "client.resume": "a switch: done twice it is done",

@@ -64,9 +64,10 @@ class World:
         """A published resource of an agency, through drafting, filing and review."""
         self._made += 1
         shared: Json = {"type": sharing, "mode": {"channel": "platform", "type": "interface"}}
-        if sharing == "conditional":
+        kinds = {sharing, *(item["sharing_type"] for item in items or () if "sharing_type" in item)}
+        if "conditional" in kinds:
             shared["condition"] = "用于履行法定职责"
-        if sharing == "not_shared":
+        if "not_shared" in kinds:
             shared |= {"reason": "法律规定不予共享", "citation": "某法第十条"}
         record = ResourceRecord.model_validate(
             {
