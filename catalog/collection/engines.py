@@ -6,6 +6,7 @@ Owns connections and how batches reach the scorer. Spark is an optional part; wi
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -122,6 +123,8 @@ class SparkEngine:
 def spark(master: str) -> Iterator[SparkEngine]:
     """A session on `master` (`local[2]`, `spark://…`). Errors: ModuleNotFoundError where pyspark is absent."""
     from pyspark.sql import SparkSession  # noqa: PLC0415 - an optional part
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else whichever python3 is found first
 
     builder: Any = SparkSession.builder
     session = (

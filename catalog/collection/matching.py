@@ -253,14 +253,10 @@ class CatalogProfiles:
         for profile, seen in self.evidence(item, plan):
             score = model.score(self.scorer.weigh(seen))
             if (band := model.band(score, [one.code for one in seen])) != "new":
-                # Scores near one another say the same; then the one of the same name is the easier to recognise.
-                nearness = (
-                    band != "reuse_expected",
-                    -round(score, 2),
-                    name_key(profile.name) != name_key(item.name),
-                )
-                found.append((*nearness, -score, profile.id, profile, band, seen))
-        best = heapq.nsmallest(limit, found, key=lambda match: match[:5])
+                # Whoever is to use what is there recognises it first by its own name.
+                renamed = name_key(profile.name) != name_key(item.name)
+                found.append((band != "reuse_expected", renamed, -score, profile.id, profile, band, seen))
+        best = heapq.nsmallest(limit, found, key=lambda match: match[:4])
         return [self._match(profile, -score, band, seen) for *_, score, _, profile, band, seen in best]
 
     def _match(self, profile: ItemProfile, score: float, band: Band, seen: Sequence[Evidence]) -> Match:

@@ -60,7 +60,8 @@ def test_two_processes_find_what_one_finds() -> None:
 
 
 @pytest.mark.skipif(
-    find_spec("pyspark") is None or shutil.which("java") is None, reason="pyspark or Java is absent"
+    find_spec("pyspark") is None or shutil.which("java") is None,
+    reason="the extra `spark` (pyspark and Java) is left out here",
 )
 @pytest.mark.soak
 @pytest.mark.filterwarnings("ignore")

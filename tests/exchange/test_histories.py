@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from app.kernel import clock
 from app.kernel.actor import Role
+from app.kernel.calendar import legal_date
 from app.kernel.deadlines import DeadlineRow
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, LIVE
@@ -34,7 +35,10 @@ PEOPLE = [
     ("city_authority", Role.MEDIATOR, 1), ("city_authority", Role.MEDIATOR, 2), ("city_authority", Role.APPROVER, 1),
 ]  # fmt: skip
 MACHINES = {"negotiations": NEGOTIATION, "disputes": DISPUTE, "agreements": AGREEMENT}
-SKIPPED = {"transfer", "refer", "record_settlement"}  # need a world that changes; tested by themselves
+SKIPPED = {
+    "transfer", "refer", "record_settlement",  # need a world that changes; tested by themselves
+    "attach",  # takes a file
+}  # fmt: skip
 ENDING = {"withdraw", "decline", "terminate", "complete", "agree_end"}
 STEPS = 24
 
@@ -111,6 +115,9 @@ class Walk:
             "ask_extension": {"working_days": 3, "reason": "数据量大"},
             "refuse": {"ground": "exceeds_need", "reason": "范围过大"},
             "state": {"body": "陈述"},
+            "comment": {"body": "意见"},
+            "agree_in_principle": {"points": [{"text": "期限待定"}]},
+            "certify_disposal": {"disposed_on": legal_date(self.moment).isoformat(), "disposal": "已销毁"},
             "admit": None,
             "draft_ruling": {"outcome": "grant", "reasons": "理由", "legal_basis": "809-28", "terms": drawn},
             "rule": {"ruling_id": rulings[-1]["id"]},
