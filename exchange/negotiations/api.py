@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
-from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
+from app.identity.cases import AgencyRef, Asked, EventOut, deadlines_out, events_out, guarded
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
@@ -20,24 +18,35 @@ from app.kernel.idempotency import CreatingRoute
 from app.kernel.wire import (
     ExpectedVersion,
     Label,
-    LongText,
     Page,
-    Paging,
-    ShortText,
-    Wire,
     page,
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.attachments import AttachmentOut, attachments_of, download
+from exchange.attachments import attachments_of, download
 from exchange.negotiations import case, consents, discussion, reply_time, service
 from exchange.negotiations.discussion import OpenPoint
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS
+from exchange.negotiations.wire import (
+    Chosen,
+    CommentOut,
+    DraftTerms,
+    Extension,
+    GroundOut,
+    InPrinciple,
+    NegotiationOut,
+    NegotiationSummary,
+    NewComment,
+    Refusal,
+    Refuse,
+    Transfer,
+    Versions,
+)
 from exchange.parties import names_of, parties_of
 from exchange.requests.questions import Answered
-from exchange.terms import Terms, diff
-from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut, Waiting
+from exchange.terms import diff
+from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut
 
 router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"], route_class=CreatingRoute)
 
@@ -55,137 +64,6 @@ permit(
     roles=READERS,
     scope=Scope.CLERK,
 )
-
-
-class NegotiationSummary(Wire):
-    """One line of a list."""
-
-    id: UUID
-    request_id: UUID
-    requester: AgencyRef
-    provider: AgencyRef
-    state: str
-    state_name: Label
-    sharing: str
-    overdue: bool
-    waiting_for_material: bool
-    updated_at: datetime
-
-
-class Refusal(Wire):
-    """Why the provider refused: the coded ground and the article it rests on."""
-
-    ground: str
-    label: Label
-    legal_basis: str
-
-
-class NegotiationOut(Wire):
-    """A negotiation: who, what is on the table, what runs, and what the reader may do now. `draft` and
-    `narrower` are versions of the terms; a draft is shown to its own side alone. `questions` are the provider's
-    as they were answered at filing; `open_points` what a consent in principle left to be settled."""
-
-    id: UUID
-    request_id: UUID
-    follows_id: UUID | None
-    amends_id: UUID | None
-    requester: AgencyRef
-    provider: AgencyRef
-    authority: AgencyRef
-    state: str
-    state_name: Label
-    version: int
-    sharing: str
-    terms: VersionOut
-    draft: VersionOut | None
-    narrower: VersionOut | None
-    rounds: int
-    waiting_for_material: bool
-    extension_asked: int | None
-    overdue: bool
-    termination_reason: str | None
-    termination_reason_name: Label | None
-    refusal: Refusal | None
-    disputed: bool
-    directions: str | None
-    deadlines: list[DeadlineOut]
-    need_by: date | None
-    questions: list[Answered]
-    open_points: list[OpenPoint] | None
-    policy_ids: list[UUID]
-    comments: list[CommentOut]
-    attachments: list[AttachmentOut]
-    agreement_id: UUID | None
-    created_at: datetime
-    updated_at: datetime
-    allowed: list[str]
-
-
-class CommentOut(Wire):
-    """What was said of one term (`field`, a path as in `changes`; "" is the whole)."""
-
-    id: UUID
-    field: str
-    party: str
-    author_name: str
-    body: str
-    created_at: datetime
-
-
-class NewComment(Wire):
-    field: str = Field(default="", max_length=500)
-    body: LongText
-
-
-class InPrinciple(Wire):
-    """A consent in principle with the points that it leaves open."""
-
-    points: Annotated[tuple[OpenPoint, ...], Field(min_length=1, max_length=50)]
-    reason: LongText | None = None
-
-
-class GroundOut(Wire):
-    code: str
-    label: Label
-    legal_basis: str
-
-
-class DraftTerms(Wire):
-    terms: Terms
-    note: LongText | None = None
-
-
-class Refuse(Wire):
-    """A refusal: `narrower` is what the provider could share instead."""
-
-    ground: ShortText
-    reason: LongText
-    narrower: Terms | None = None
-
-
-class Extension(Wire):
-    working_days: int = Field(ge=1, le=100)
-    reason: LongText
-
-
-class Transfer(Wire):
-    to_agency_id: UUID
-    reason: LongText
-
-
-class Chosen(Paging):
-    """Filters of the list."""
-
-    waiting: Waiting = False
-    state: str | None = None
-    request: UUID | None = None
-
-
-class Versions(Wire):
-    """Two versions by number."""
-
-    before: int = Field(ge=1)
-    after: int = Field(ge=1)
 
 
 def _asked(act: str) -> Any:

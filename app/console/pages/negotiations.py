@@ -19,7 +19,7 @@ from app.kernel.machine import Machine, Party
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from exchange.disputes import api as disputes
-from exchange.negotiations import api
+from exchange.negotiations import api, wire
 from exchange.negotiations.case import current_terms, find_negotiation, moment_of
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, hindrance
@@ -37,16 +37,16 @@ AGENCIES_OFFERED = 500
 ACTS = {
     "ask_material": Act(api.ask_material, Reason),
     "supply_material": Act(api.supply_material, Reason),
-    "ask_extension": Act(api.ask_extension, api.Extension),
+    "ask_extension": Act(api.ask_extension, wire.Extension),
     "extend": Act(api.extend, OptionalReason),
     "refuse_extension": Act(api.refuse_extension, Reason),
-    "transfer": Act(api.transfer, api.Transfer),
-    "draft_terms": Act(api.draft_terms, api.DraftTerms),
+    "transfer": Act(api.transfer, wire.Transfer),
+    "draft_terms": Act(api.draft_terms, wire.DraftTerms),
     "offer": Act(api.offer, ToTerms),
     "counter_offer": Act(api.counter_offer, ToTerms),
     "accept": Act(api.accept, ToTerms),
     "agree": Act(api.agree, ToTerms),
-    "refuse": Act(api.refuse, api.Refuse),
+    "refuse": Act(api.refuse, wire.Refuse),
     "withdraw": Act(api.withdraw, OptionalReason),
     "open_dispute": Act(disputes.open_dispute, Reason),
 }
@@ -61,7 +61,7 @@ def list_negotiations(
 ) -> Response:
     """Negotiations of one's own agency, or under one's authority."""
     state = state if state in NEGOTIATION.states else None
-    chosen = api.Chosen(state=state, waiting=waiting, cursor=cursor)
+    chosen = wire.Chosen(state=state, waiting=waiting, cursor=cursor)
     found = api.list_negotiations(view.session, view.actor, chosen)
     return view.page(
         "negotiations/list.html", found=found, states=NEGOTIATION.states, state=state, waiting=waiting
