@@ -29,7 +29,7 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bandit --quiet --recursive --severity-level medium app catalog exchange migrations
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive --severity-level medium app catalog exchange migrations
 	$(BIN)/python -m app.generate --check
 
 generate: .venv/ready

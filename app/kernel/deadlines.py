@@ -123,7 +123,7 @@ _START_INSTEAD = text(
     """WITH ended AS (
         UPDATE deadline SET ended_at = :now, outcome = 'met'
         WHERE kind = :kind AND subject_id = :subject_id AND ended_at IS NULL RETURNING id
-    ),"""  # joined of constants  # nosec B608
+    ),"""
     + _INSERT.format(after="FROM (SELECT count(*) FROM ended) AS before")
 )
 

@@ -280,7 +280,7 @@ def insert_items(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 
 _ITEM_COLUMNS = ", ".join(Item.__table__.columns.keys())
 _INSERT_ITEMS = text(
-    f"INSERT INTO item ({_ITEM_COLUMNS}) SELECT {_ITEM_COLUMNS}"  # our own columns' names  # nosec B608
+    f"INSERT INTO item ({_ITEM_COLUMNS}) SELECT {_ITEM_COLUMNS}"  # our own columns' names
     " FROM jsonb_populate_recordset(CAST(NULL AS item), CAST(:rows AS jsonb))"
 )
 

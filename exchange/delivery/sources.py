@@ -262,7 +262,7 @@ class TableProvider:
         where = compiled.sql_where(source.columns)
         condition = "" if where is None else f" WHERE {where.text}"
         statement = (
-            f"SELECT {columns} FROM {table}{condition} ORDER BY {order} LIMIT %s OFFSET %s"  # quoted names  # nosec B608
+            f"SELECT {columns} FROM {table}{condition} ORDER BY {order} LIMIT %s OFFSET %s"  # quoted names
         )
         values: Sequence[object] = () if where is None else where.values
 
