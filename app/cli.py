@@ -36,6 +36,9 @@ def serve(
     port: Annotated[int, typer.Option(help="端口 port; the gateway takes the next one")] = DEFAULT_PORT,
     gateway_port: Annotated[int | None, typer.Option(help="网关端口 port of the central gateway")] = None,
     public_url: Annotated[str | None, typer.Option(help="对外地址 URL under which others reach it")] = None,
+    gateway_url: Annotated[
+        str | None, typer.Option(help="中心网关的对外地址 URL under which requesters reach the central gateway")
+    ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="装入样例城市并演示 load the sample city, play the story")
     ] = False,
@@ -56,7 +59,7 @@ def serve(
         settings = replace(
             settings_from_environment(folder, held.url),
             public_url=url,
-            gateway_url=f"http://{host}:{own_gateway_port}",
+            gateway_url=gateway_url or f"http://{host}:{own_gateway_port}",
         )
         keys_of(settings)
         if demo:
