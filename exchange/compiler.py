@@ -6,36 +6,16 @@ It fails closed: what the terms do not name never passes, what a mask cannot rea
 
 from __future__ import annotations
 
-import hmac
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from exchange.masks import Cover, cover_of
 from exchange.scope import Both, Condition, Record, SqlCondition, items_of, parse_scope, sql_of, test_of
-from exchange.terms import (
-    Constant,
-    Full,
-    Hash,
-    ItemTerm,
-    LastN,
-    Mask,
-    Range,
-    RegionOnly,
-    Terms,
-    Unmasked,
-    YearOnly,
-)
-
-HIDDEN = "***"
-_YEAR = re.compile(r"(\d{4})(?:$|[-/.年]|\d{2}$|\d{4}$|\d{10}$)")
-_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
-
-Cover = Callable[[object], object]
+from exchange.terms import ItemTerm, Terms
 
 
 class OutsideTerms(Exception):
@@ -116,7 +96,7 @@ class JsonProjection:
         self._in_envelope = envelope is not None
         self._decoder = msgspec.json.Decoder(page, float_hook=_exact)
         self._value = msgspec.json.Decoder(float_hook=_exact)
-        self._encoder = msgspec.json.Encoder()
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
 
     def records(self, body: bytes) -> tuple[list[bytes], int]:
         """The admitted records of a page, each as JSON, and how many records the page held.
@@ -190,77 +170,8 @@ def compile_terms(
     return CompiledTerms(tuple(item for item in part.items if item.code in wanted), condition, mask_key)
 
 
-def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:  # noqa: PLR0911 - one for each mask
-    """The function that a mask stands for; None for no mask. A value it cannot read becomes `HIDDEN`."""
-    match mask:
-        case Unmasked():
-            return None
-        case Full():
-            return lambda _: HIDDEN
-        case Constant(value=value):
-            return lambda _: value
-        case LastN(keep=keep):
-            return _of_text(
-                lambda text: "*" * (len(text) - keep) + text[-keep:] if len(text) > keep else HIDDEN
-            )
-        case Hash():
-            return _of_text(
-                lambda text: hmac.digest(mask_key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
-            )
-        case YearOnly():
-            return _of_text(lambda text: found[1] if (found := _YEAR.match(text)) else HIDDEN)
-        case RegionOnly(keep=keep):
-            return _of_text(lambda text: text[:keep])
-        case Range(width=width):
-            return lambda value: None if value is None else _band(value, width)
-        case _:
-            assert_never(mask)
-
-
 def _exact(written: str) -> Decimal:
     try:
         return Decimal(written)
     except InvalidOperation:  # an exponent beyond any machine: comparable with nothing, masked as hidden
         return Decimal("NaN")
-
-
-def _of_text(cover: Callable[[str], str]) -> Cover:
-    """A cover of texts, whole numbers and dates in their usual writing; null stays, the rest is hidden."""
-
-    def covered(value: object) -> object:
-        match value:
-            case None:
-                return None
-            case bool():
-                return HIDDEN
-            case str():
-                return cover(value)
-            case int():
-                return cover(str(value)) if abs(value) < 10**40 else HIDDEN
-            case date():
-                return cover(value.isoformat())
-            case _:
-                return HIDDEN
-
-    return covered
-
-
-def _band(value: object, width: int) -> str:
-    """The half-open band of `width` around a number, from whole multiples of it."""
-    match value:
-        case bool():
-            return HIDDEN
-        case int() | Decimal():
-            number = Decimal(value)
-        case float():
-            number = Decimal(repr(value))
-        case str() if _NUMBER.fullmatch(value):
-            number = Decimal(value)
-        case _:
-            return HIDDEN
-    if not number.is_finite() or abs(number) > 10**25:
-        return HIDDEN
-    start = int(number // width) * width
-    if number < start:  # Decimal division truncates towards zero
-        start -= width
-    return f"[{start},{start + width})"

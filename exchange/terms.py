@@ -93,8 +93,23 @@ class Constant(_Frozen):
     value: Annotated[str, StringConstraints(max_length=200), Storable]
 
 
+class Tokenised(_Frozen):
+    """A token in place of the value, equal for equal values within one agreement; only the key reads it back,
+    so that a correction (校核) reported under a token finds its record."""
+
+    kind: Literal["token"] = "token"
+
+
+class SmallCount(_Frozen):
+    """A count of statistics: from 1 up to `below` only that it is less, all others as they are."""
+
+    kind: Literal["small_count"] = "small_count"
+    below: Annotated[int, Field(ge=2, le=10_000)] = 10
+
+
 Mask = Annotated[
-    Unmasked | Full | LastN | Hash | YearOnly | RegionOnly | Range | Constant, Field(discriminator="kind")
+    Unmasked | Full | LastN | Hash | YearOnly | RegionOnly | Range | Constant | Tokenised | SmallCount,
+    Field(discriminator="kind"),
 ]
 
 
@@ -366,6 +381,10 @@ def mask_text(mask: Mask) -> Text:  # noqa: PLR0911 - one for each mask
             return Text("仅留区间（宽 {n}）", "range only (width {n})").with_(n=width)
         case Constant(value=value):
             return Text("固定为“{v}”", "always “{v}”").with_(v=value)
+        case Tokenised():
+            return Text("令牌化（提供方可还原）", "token (which the provider can read back)")
+        case SmallCount(below=below):
+            return Text("小于 {n} 的计数不显示", "counts below {n} suppressed").with_(n=below)
         case _:
             assert_never(mask)
 

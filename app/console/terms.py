@@ -30,8 +30,12 @@ MASKS: dict[str, Text] = {
     "region_only": Text("仅留区划（填前几位）", "region only (first how many)"),
     "range": Text("仅留区间（填宽度）", "range only (how wide)"),
     "constant": Text("固定值（填值）", "always the same (which value)"),
+    "token": Text("令牌化（提供方可还原）", "token (the provider can read it back)"),
+    "small_count": Text("小计数不显示（填下限）", "small counts suppressed (below what)"),
 }
-_PARAMETERS = {"last_n": "keep", "region_only": "keep", "range": "width", "constant": "value"}
+_PARAMETERS = {
+    "last_n": "keep", "region_only": "keep", "range": "width", "constant": "value", "small_count": "below",
+}  # fmt: skip
 _QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000"}
 
 

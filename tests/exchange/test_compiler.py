@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import time
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchange.compiler import HIDDEN, OutsideTerms, compile_terms, cover_of
-from exchange.scope import Both, Comparison, Condition, Either, IsNull, Like, Not, parse_scope
+from exchange.compiler import OutsideTerms, compile_terms
+from exchange.masks import HIDDEN, NotAToken, Tokens, cover_of
+from exchange.scope import parse_scope
 from exchange.scope import test_of as predicate_of
 from exchange.terms import (
     Constant,
@@ -32,10 +30,13 @@ from exchange.terms import (
     Range,
     RegionOnly,
     ResourceTerms,
+    SmallCount,
     Terms,
+    Tokenised,
     Unmasked,
     YearOnly,
 )
+from tests.exchange.reference import like, reference
 
 RESOURCE = UUID("018f0000-0000-7000-8000-000000000001")
 KEY = b"a key of this agreement"
@@ -54,101 +55,6 @@ def agreed(items: tuple[ItemTerm, ...], scope: str | None = None) -> Terms:
     )
 
 
-# ---- the reference: one record at a time, no compilation, nothing clever -------------------------------
-
-
-def reference_covers(condition: Condition, record: Mapping[str, Any]) -> Any:  # noqa: PLR0911
-    match condition:
-        case Both(parts):
-            answers = [reference_covers(part, record) for part in parts]
-            return False if False in answers else None if None in answers else True
-        case Either(parts):
-            answers = [reference_covers(part, record) for part in parts]
-            return True if True in answers else None if None in answers else False
-        case Not(part):
-            answer = reference_covers(part, record)
-            return None if answer is None else not answer
-        case IsNull(item):
-            return record.get(item) is None
-        case Like(item, pattern):
-            value = record.get(item)
-            return like(value, pattern) if isinstance(value, str) else None
-        case Comparison(operator, item, wanted):
-            value = record.get(item)
-            number = (int, float, Decimal)
-            same_kind = (
-                (isinstance(value, bool) and isinstance(wanted, bool))
-                or (isinstance(value, str) and isinstance(wanted, str))
-                or (
-                    isinstance(value, number)
-                    and isinstance(wanted, number)
-                    and not isinstance(value, bool)
-                    and not isinstance(wanted, bool)
-                )
-            )
-            if not same_kind:
-                return None
-            left: Any = Decimal(str(value)) if isinstance(value, float) else value
-            order = (left > wanted) - (left < wanted)
-            return {
-                "=": order == 0,
-                "<>": order != 0,
-                "<": order < 0,
-                "<=": order <= 0,
-                ">": order > 0,
-                ">=": order >= 0,
-            }[operator]
-
-
-def like(text: str, pattern: str) -> bool:
-    if not pattern:
-        return not text
-    if pattern[0] == "%":
-        return any(like(text[start:], pattern[1:]) for start in range(len(text) + 1))
-    if pattern[0] == "\\":
-        return text[:1] == pattern[1] and like(text[1:], pattern[2:])
-    return bool(text) and pattern[0] in ("_", text[0]) and like(text[1:], pattern[1:])
-
-
-def reference_mask(mask: Mask, value: Any) -> Any:  # noqa: PLR0911
-    written = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
-    match mask:
-        case Unmasked():
-            return value
-        case Full():
-            return "***"
-        case Constant(value=constant):
-            return constant
-        case _ if value is None:
-            return None
-        case LastN(keep=keep):
-            if written is None or len(written) <= keep:
-                return "***"
-            return "".join("*" if i < len(written) - keep else c for i, c in enumerate(written))
-        case Hash():
-            return (
-                hmac.new(KEY, written.encode(), hashlib.sha256).hexdigest() if written is not None else "***"
-            )
-        case RegionOnly(keep=keep):
-            return written[:keep] if written is not None else "***"
-        case _:
-            raise AssertionError("years and ranges have their own examples")
-
-
-def reference(terms: Terms, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    part = terms.resources[0]
-    condition = parse_scope(part.scope) if part.scope else None
-    return [
-        {
-            item.code: reference_mask(item.mask, record[item.code])
-            for item in part.items
-            if item.code in record
-        }
-        for record in records
-        if condition is None or reference_covers(condition, record) is True
-    ]
-
-
 # ---- what hypothesis throws at both --------------------------------------------------------------------
 
 plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6)
@@ -162,7 +68,19 @@ values = st.recursive(
 )
 records = st.dictionaries(st.sampled_from(CODES) | plain, values, max_size=8)
 masks = st.sampled_from(
-    [Unmasked(), Unmasked(), Full(), LastN(keep=2), Hash(), RegionOnly(keep=2), Constant(value="c")]
+    [
+        Unmasked(),
+        Unmasked(),
+        Full(),
+        LastN(keep=2),
+        Hash(),
+        RegionOnly(keep=2),
+        Constant(value="c"),
+        YearOnly(),
+        Range(width=7),
+        Tokenised(),
+        SmallCount(below=5),
+    ]
 )
 items = st.lists(
     st.builds(ItemTerm, code=st.sampled_from(CODES), mask=masks),
@@ -203,7 +121,7 @@ def test_nothing_outside_the_terms_leaves(
 ) -> None:
     terms = agreed(tuple(chosen), scope)
     compiled = compile_terms(terms, RESOURCE, mask_key=KEY)
-    expected = reference(terms, held)
+    expected = reference(terms, held, KEY)
 
     assert list(compiled.deliver(held)) == expected
 
@@ -268,6 +186,18 @@ def test_like_never_takes_long() -> None:
         (Range(width=10), True, HIDDEN),
         (Range(width=10), [29], HIDDEN),
         (Range(width=10), None, None),
+        (SmallCount(below=10), 0, 0),
+        (SmallCount(below=10), 1, "<10"),
+        (SmallCount(below=10), Decimal("9.5"), "<10"),
+        (SmallCount(below=10), 10, 10),
+        (SmallCount(below=10), "3", "<10"),
+        (SmallCount(below=10), "12", "12"),
+        (SmallCount(below=10), -3, HIDDEN),
+        (SmallCount(below=10), "三", HIDDEN),
+        (SmallCount(below=10), True, HIDDEN),
+        (SmallCount(below=10), None, None),
+        (Tokenised(), ["x"], HIDDEN),
+        (Tokenised(), None, None),
         (Full(), None, HIDDEN),
         (Full(), {"deep": 1}, HIDDEN),
         (Constant(value="已核验"), None, "已核验"),
@@ -282,6 +212,17 @@ def test_a_hash_links_within_one_agreement_and_not_across() -> None:
     mine, again, theirs = (cover_of(Hash(), key) for key in (KEY, KEY, b"a key of another agreement"))
     assert mine and again and theirs
     assert mine("440305199001011234") == again("440305199001011234") != theirs("440305199001011234")
+
+
+def test_a_token_links_within_one_agreement_and_is_read_back_with_its_key_alone() -> None:
+    mine, again, theirs = (cover_of(Tokenised(), key) for key in (KEY, KEY, b"a key of another agreement"))
+    assert mine and again and theirs
+    token = str(mine("440305199001011234"))
+    assert token == again("440305199001011234") != theirs("440305199001011234")
+    assert Tokens(KEY).value_of(token) == "440305199001011234"
+    for other in (str(theirs("440305199001011234")), token[:-1], "", "中"):
+        with pytest.raises(NotAToken):
+            Tokens(KEY).value_of(other)
 
 
 def test_numbers_keep_every_digit() -> None:
