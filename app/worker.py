@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+import app.main  # noqa: F401 - its routes say who may do what, which work in a person's name asks
 from app.identity.tidy import tidy
 from app.kernel import deadlines, jobs, ledger, timestamping
 from app.kernel.db import Database

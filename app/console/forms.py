@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from app.kernel.errors import Fault, Invalid, NotFound
-from app.kernel.http import fault_of
+from app.kernel.faults import fault_of
 from app.kernel.text import Text
 
 FIELD_LIMIT = 5_000  # terms name up to 500 items of several resources, each with a mask

@@ -6,7 +6,7 @@ Owns what every response has in common. Knows no feature.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.kernel.errors import (
     PROBLEM_MEDIA_TYPE,
     Conflict,
-    Fault,
     Invalid,
     MalformedBody,
     NotFound,
@@ -30,6 +29,7 @@ from app.kernel.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from app.kernel.faults import fault_of
 from app.kernel.logs import REQUEST
 from app.kernel.text import Text, negotiate_locale
 
@@ -183,67 +183,6 @@ def _validation(request: Request, error: Exception) -> Response:
     if any(entry["type"] == "json_invalid" for entry in entries):
         return respond(request, MalformedBody(Text("请求体不是合法的 JSON。", "The body is not valid JSON.")))
     return respond(request, Invalid(faults=[fault_of(entry) for entry in entries[:100]]))
-
-
-_KINDS: dict[str, str] = {
-    "missing": "缺少此字段",
-    "extra_forbidden": "没有这个字段",
-    "string_too_short": "不能为空或过短",
-    "string_too_long": "超过长度上限",
-    "enum": "不在允许的取值之内",
-    "literal_error": "不在允许的取值之内",
-    "uuid_parsing": "不是合法的标识",
-    "int_parsing": "须为整数",
-    "greater_than_equal": "小于下限",
-    "less_than_equal": "大于上限",
-    "date_from_datetime_parsing": "不是合法的日期（YYYY-MM-DD）",
-    "date_parsing": "不是合法的日期（YYYY-MM-DD）",
-    "too_short": "条目过少",
-    "too_long": "条目过多",
-    "string_type": "须为文本",
-    "model_attributes_type": "须为对象",
-    "list_type": "须为数组",
-    "string_pattern_mismatch": "格式不符",
-}
-
-
-def fault_of(entry: Mapping[str, object]) -> Fault:
-    """A pydantic error as field, value's fault and rule. The value is repeated where a list, a pattern or a
-    range refuses it: texts of free form may be secrets."""
-    location = entry["loc"]
-    assert isinstance(location, tuple)
-    parts = [str(part) for part in location]
-    pointer = "/" + "/".join(parts[1:] if parts and parts[0] == "body" else parts)
-    english = str(entry["msg"])
-    context = entry.get("ctx")
-    inner = context.get("error") if isinstance(context, dict) else None
-    if isinstance(inner, ValueError) and inner.args and isinstance(inner.args[0], Text):
-        return Fault(pointer, inner.args[0], Text("见该字段的说明", "see the description of the field"))
-    kind, value = str(entry["type"]), entry.get("input")
-    chinese = _KINDS.get(kind, "不符合要求")
-    if kind in _REPEATED and isinstance(value, str | int | float) and len(str(value)) <= 60:
-        chinese, english = f"“{value}”{chinese}", f"“{value}”: {english}"
-    return Fault(
-        pointer, Text(chinese, english), _rule_of(kind, context if isinstance(context, dict) else {})
-    )
-
-
-_REPEATED = {"enum", "literal_error", "string_pattern_mismatch", "greater_than_equal", "less_than_equal"}
-_LIMITS: dict[str, Text] = {
-    "expected": Text("允许的取值：{value}", "allowed: {value}"),
-    "pattern": Text("格式：{value}", "pattern: {value}"),
-    "min_length": Text("至少 {value}", "at least {value}"),
-    "max_length": Text("至多 {value}", "at most {value}"),
-    "ge": Text("不小于 {value}", "not below {value}"),
-    "le": Text("不大于 {value}", "not above {value}"),
-}
-
-
-def _rule_of(kind: str, context: Mapping[str, object]) -> Text:
-    for name, told in _LIMITS.items():
-        if name in context:
-            return told.with_(value=str(context[name]).replace(" or ", ", "))
-    return Text(f"规则 {kind}", f"rule {kind}")
 
 
 def _database_down(request: Request, error: Exception) -> Response:

@@ -102,11 +102,15 @@ def _register(
 ) -> None:
     # Sync functions run in procrastinate's thread pool, off its event loop.
     def run(_context: JobContext, /, **args: Any) -> None:
-        if isinstance(task, Outside):
-            task.run(database, outbound, args)
-            return
-        with database.transaction() as session:
-            task(session, args)
+        try:
+            if isinstance(task, Outside):
+                task.run(database, outbound, args)
+                return
+            with database.transaction() as session:
+                task(session, args)
+        except Exception:  # the queue tries again, and says so only where it gives up
+            log.exception("job %s failed", name)
+            raise
 
     from procrastinate import RetryStrategy  # noqa: PLC0415
 

@@ -25,12 +25,13 @@ from catalog.formats.reading import (
     Rejected,
     Row,
     SourceRow,
+    all_faults,
     too_long,
     validated,
 )
 from catalog.formats.template import COLUMNS, REST, Column
 from catalog.resources.codes import Openness
-from catalog.resources.record import ITEM_LIMIT, ResourceRecord, check_record
+from catalog.resources.record import ITEM_LIMIT, ResourceRecord
 from catalog.text import fold
 
 _TITLE = next(column for column in COLUMNS if column.path == "title")
@@ -43,6 +44,7 @@ _TELLING_APART = [
 # Fields of the record without a column. A resource that comes back under its code keeps them.
 STATED = frozenset({column.path.split(".")[0] for column in COLUMNS if not column.of_item} | {"items"})
 UNSTATED = frozenset(ResourceRecord.model_fields) - STATED
+_DAY = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?: 00:00:00)?|(\d{4})(\d{2})(\d{2})", re.ASCII)
 _NOT_OURS = Text(
     "不是本系统导出的内容，请保持原样或清空", "not what the export wrote: leave it as it was, or empty"
 )
@@ -206,7 +208,7 @@ def _read(lines: Sequence[Line], layout: Layout, *, for_filing: bool) -> Row:
     further = "".join(line.texts.get(REST, "") for line in lines)
     if further and not isinstance(record, tuple):
         record = _completed(record, further) or (Fault("/rest", _NOT_OURS),)
-    broken = record if isinstance(record, tuple) else check_record(record, for_filing=for_filing)
+    broken = all_faults(record, values, for_filing=for_filing)
     known = {(f.row, f.column) for f in faults if isinstance(f, CellFault)}
     for fault in broken:
         row, column = cell_of(fault.field, first.number, [line.number for line in item_lines])
@@ -275,7 +277,7 @@ def put(
     parts = [p.strip() for p in re.split(f"[{column.split}]", text) if p.strip()] if column.split else [text]
     if column.choices is not None:
         codes = _codes(column)
-        chosen = [codes.get(fold(part)) for part in parts]
+        chosen = [codes.get(_word(part)) for part in parts]
         if None in chosen:
             wrong = parts[chosen.index(None)]
             message = Text("“{value}”不在允许的取值之内", "“{value}” is not one of the values").with_(
@@ -288,7 +290,7 @@ def put(
             faults.append(layout.fault(row, column, message, names))
             return
         parts = [code for code in chosen if code is not None]
-    value: JsonValue = [*parts] if column.split else parts[0]
+    value: JsonValue = [*parts] if column.split else _day(text) if column.dated else parts[0]
     *outer, last = column.path.split(".")
     for part in outer:
         inner = values.setdefault(part, {})
@@ -301,8 +303,22 @@ def put(
 def _codes(column: Column) -> Mapping[str, str]:
     """The codes of a column's list by everything they are called."""
     assert column.choices is not None
-    listed = {fold(n): code for code, label in column.choices.items() for n in (code, label.zh, label.en)}
-    return {**{fold(word): code for word, code in column.words.items()}, **listed}
+    listed = {_word(n): code for code, label in column.choices.items() for n in (code, label.zh, label.en)}
+    return {**{_word(word): code for word, code in column.words.items()}, **listed}
+
+
+def _word(text: str) -> str:
+    """A value of a list as it is compared: "C 字符", "C-字符" and "c字符" are one."""
+    return re.sub(r"[\s\-－:：.、]", "", fold(text))
+
+
+def _day(text: str) -> str:
+    """A day as agencies write it (2024/5/6, 2024.05.06, 2024年5月6日, 20240506) in the one way that is read."""
+    found = _DAY.fullmatch(text)
+    if found is None:
+        return text
+    year, month, day = (part for part in found.groups() if part)
+    return f"{year}-{int(month):02d}-{int(day):02d}"
 
 
 def cell_of(

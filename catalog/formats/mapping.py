@@ -28,11 +28,12 @@ from catalog.formats.reading import (
     Rejected,
     Row,
     SourceRow,
+    all_faults,
     clean,
     too_long,
     validated,
 )
-from catalog.resources.record import ResourceRecord, as_abstract, check_record
+from catalog.resources.record import ResourceRecord, as_abstract
 
 Encoding = Literal["utf-8-sig", "gb18030", "big5", "utf-16"]
 MappingName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -192,8 +193,9 @@ def apply_mapping(mapping: ColumnMapping, rows: Sequence[SourceRow]) -> Row:
     if mapping.agency and agency is None:
         unclear = Text("看不出是哪个单位", "names no agency")
         return Rejected(place, (Fault(mapping.agency.column or "/agency", unclear),), tuple(rows))
-    record = validated(ResourceRecord, _with_lists(values))
-    broken = record if isinstance(record, tuple) else check_record(record, for_filing=False)
+    listed = {path: _with_lists(value) for path, value in values.items()}
+    record = validated(ResourceRecord, listed)
+    broken = all_faults(record, listed, for_filing=False)
     if broken or isinstance(record, tuple):
         return Rejected(place, tuple(_in_cell(mapping, fault, rows) for fault in broken), tuple(rows))
     return Read(place, record, agency, tuple(notes), tuple(rows))

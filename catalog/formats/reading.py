@@ -6,16 +6,18 @@ it can be told from another.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from app.kernel.errors import Fault, Problem
+from app.kernel.faults import fault_of
 from app.kernel.text import Text
-from catalog.resources.record import ResourceRecord
+from catalog.resources.record import ResourceRecord, check_record
 
 UPLOAD_LIMIT_BYTES = 64 << 20
 UNPACKED_LIMIT_BYTES = 512 << 20
@@ -116,37 +118,38 @@ def validated(
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        entries = error.errors(include_url=False)[:50]
         return tuple(
-            _fault(
-                "/" + "/".join(str(part) for part in entry["loc"]),
-                entry["msg"],
-                entry["type"],
-                entry.get("ctx"),
-                name_of,
-            )
-            for entry in error.errors(include_url=False)[:50]
+            fault_of(dict(entry), pointer=name_of("/" + "/".join(map(str, entry["loc"]))), harmless=True)
+            for entry in entries
         )
 
 
-_MESSAGES = {
-    "missing": "缺少必填内容",
-    "string_too_short": "不能为空",
-    "string_too_long": "超过长度上限",
-    "enum": "不在允许的取值之内",
-    "extra_forbidden": "没有这个字段",
-    "string_type": "须为文本",
-    "too_long": "条目过多",
-    "date_from_datetime_parsing": "不是合法的日期（YYYY-MM-DD）",
-    "date_parsing": "不是合法的日期（YYYY-MM-DD）",
-    "int_parsing": "须为整数",
-    "string_pattern_mismatch": "格式不符",
-}
+def all_faults(
+    record: ResourceRecord | tuple[Fault, ...], values: Mapping[str, JsonValue], *, for_filing: bool
+) -> list[Fault]:
+    """Every rule that a record breaks; where `values` make none, what is wrong with them and what the rest of them
+    breaks, so that a sheet is mended in one go. `record` is what `validated` made of them."""
+    if isinstance(record, ResourceRecord):
+        return check_record(record, for_filing=for_filing)
+    rest: JsonValue = json.loads(json.dumps(values, default=str))
+    for fault in record:
+        _leave_out(rest, fault.field.strip("/").split("/"))
+    partial = validated(ResourceRecord, rest)
+    known = {fault.field for fault in record}
+    more = check_record(partial, for_filing=for_filing) if isinstance(partial, ResourceRecord) else ()
+    return [*record, *(fault for fault in more if fault.field not in known)]
 
 
-def _fault(
-    pointer: str, message: str, kind: str, context: Mapping[str, object] | None, name_of: Callable[[str], str]
-) -> Fault:
-    cause = (context or {}).get("error")
-    if isinstance(cause, ValueError) and cause.args and isinstance(cause.args[0], Text):
-        return Fault(name_of(pointer), cause.args[0])
-    return Fault(name_of(pointer), Text(_MESSAGES.get(kind, "不符合要求"), message))
+def _leave_out(value: JsonValue, path: Sequence[str]) -> None:
+    """Take out what stands at `path`; a name, without which there is no record, is held open by a dash."""
+    for part in path[:-1]:
+        if isinstance(value, list):
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        if path[-1] in ("name", "title"):
+            value[path[-1]] = "-"
+        else:
+            value.pop(path[-1], None)

@@ -18,7 +18,7 @@ from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from catalog.formats.reading import CELL_LIMIT, CellFault, Rejected, SourceRow, clean
-from catalog.formats.template import FAULT_MARK
+from catalog.formats.template import COLUMNS, FAULT_MARK
 
 _FORMULA = re.compile("'*[=+\\-@\t\r]")  # apostrophes before it are escapes, ours or theirs
 _FAULTY = PatternFill("solid", fgColor="FFF8CBAD")
@@ -85,6 +85,9 @@ def _line(
 def _column_of(fault: Fault, columns: Sequence[str]) -> str:
     """The column a fault stands in, or "" where it is of the row as a whole."""
     column = fault.column if isinstance(fault, CellFault) else fault.field.removeprefix("/")
+    if column not in columns:  # a field of the record, where the template's columns were used
+        path = column.replace("/", ".")
+        column = next((c.heading for c in COLUMNS if c.path == path and not c.of_item), "")
     return column if column in columns else ""
 
 

@@ -53,6 +53,7 @@ class Column:
     split: str = ""
     also: tuple[str, ...] = field(default=())
     words: Mapping[str, str] = field(default_factory=dict)  # what agencies also write for a code of `choices`
+    dated: bool = False  # a day, however it is written
 
     @property
     def heading(self) -> str:
@@ -80,10 +81,26 @@ def _item(
 
 # What agencies also write in these columns.
 _SHARING_WORDS = {
-    "无条件": "unconditional", "有条件": "conditional", "不予": "not_shared",
-    "1": "unconditional", "2": "conditional", "3": "not_shared",
+    word: code
+    for number, name, code in (("1", "无条件", "unconditional"), ("2", "有条件", "conditional"), ("3", "不予", "not_shared"))
+    for word in (name, number, f"{number}{name}", f"{number}{name}共享")
 }  # fmt: skip
-_TYPE_WORDS = {label.zh.removesuffix("型"): str(code) for code, label in DATA_TYPES.items()}
+_SQL_TYPES = {
+    "C": ("字符串", "文本", "char", "varchar", "varchar2", "nvarchar", "string", "text"),
+    "N": ("数字", "number", "numeric", "decimal"),
+    "D": ("date",),
+    "T": ("时间", "datetime", "timestamp"),
+    "L": ("布尔", "布尔型", "boolean", "bool"),
+    "B": ("double",),
+    "I": ("整数", "int", "integer", "bigint"),
+    "F": ("float", "real"),
+}
+_TYPE_WORDS = {word: code for code, words in _SQL_TYPES.items() for word in words} | {
+    word: str(code)
+    for code, label in DATA_TYPES.items()
+    for name in (label.zh, label.zh.removesuffix("型"))
+    for word in (name, f"{code}{name}", f"{name}{code}")
+}
 _OPENNESS_WORDS = {"是": "unconditional", "yes": "unconditional", "否": "not_open", "no": "not_open"}
 _CYCLE_WORDS = {
     "日": "daily", "每天": "daily", "周": "weekly", "每星期": "weekly", "旬": "ten_days", "月": "monthly",
@@ -130,7 +147,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("openness.condition", Text("开放条件", "Openness condition"), Text("有条件开放填写", "where open on conditions")),
     Column("update_cycle", Text("更新周期", "Update cycle"), _LISTED, _by_code(UPDATE_CYCLES), required=True, words=_CYCLE_WORDS),
     Column("update_cycle_as_given", Text("周期说明", "Cycle in words"), _CYCLE_NOTE),
-    Column("published_on", Text("发布日期", "Published on"), Text("YYYY-MM-DD", "YYYY-MM-DD")),
+    Column("published_on", Text("发布日期", "Published on"), Text("YYYY-MM-DD", "YYYY-MM-DD"), dated=True),
     Column("related_codes", Text("关联资源代码", "Related codes"), Text("用“；”分隔", "separated by “;”"), split="；;", also=("关联类目名称及代码",)),
     Column("grade", Text("数据分级", "Grade"), Text("取信息项中最高的级别（GB/T 43697）", "the strictest of its items (GB/T 43697)"), _by_code(GRADES), required=True, words=_GRADE_WORDS),
     Column("licence", Text("开放许可", "Licence"), Text("开放时适用的许可", "the licence where it is open")),

@@ -6,22 +6,24 @@ that `archive.require_safe_workbook` has not let through.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import islice
-from typing import BinaryIO, Protocol, cast
+from typing import IO, BinaryIO, Protocol, cast
 from xml.etree import ElementTree
 
 from openpyxl import load_workbook
 from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
+from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from app.kernel.text import Text
 from catalog.formats.archive import require_safe_workbook
 from catalog.formats.lines import Layout, Line, headings, read_lines, take
-from catalog.formats.reading import FileRefused, Row, clean
+from catalog.formats.reading import ROW_LIMIT, FileRefused, Row, clean
 from catalog.formats.sheets import unescape
 from catalog.formats.template import COLUMNS, REST, YES_NO, Column
 
@@ -31,11 +33,16 @@ HEADER_WITHIN = 10  # rows from the top
 
 Cell = ReadOnlyCell | EmptyCell
 
+# openpyxl reads merged areas only where it holds the whole sheet.
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"')
+_MERGED_LENGTH = 64  # more than one of them takes
+
 # What openpyxl raises on workbooks that are not what they say; entities forbidden by defusedxml are ValueErrors.
 _DAMAGE = (
     zipfile.BadZipFile, ElementTree.ParseError, InvalidFileException,
     KeyError, IndexError, ValueError, TypeError, AttributeError,
 )  # fmt: skip
+_NO_FORMULAS = Text("公式不作计算，也不导入", "formulas are neither evaluated nor imported")
 _DAMAGED = Text("工作簿内容已损坏。", "The workbook's content is damaged.")
 
 
@@ -43,6 +50,8 @@ class Sheet(Protocol):
     """The part of openpyxl's read-only sheet that is used here; its own types take it for a full sheet."""
 
     def reset_dimensions(self) -> None: ...
+
+    def _get_source(self) -> IO[bytes]: ...
 
     def iter_rows(self, *, max_col: int, max_row: int) -> Iterator[tuple[Cell, ...]]: ...
 
@@ -112,6 +121,10 @@ def _rows(sheet: Sheet) -> Iterator[tuple[Cell, ...]]:
 
 
 def _lines(sheet: Sheet, layout: Layout) -> Iterator[Line]:
+    merged = _merged_below(sheet, layout)
+    held: dict[
+        int, tuple[int, Cell]
+    ] = {}  # the top cells of merged areas, each with the last row of its area
     for number, row in enumerate(_rows(sheet), start=1):
         if number <= layout.header_row:
             continue
@@ -119,13 +132,40 @@ def _lines(sheet: Sheet, layout: Layout) -> Iterator[Line]:
         for position, column in layout.positions.items():
             if position < len(row) and row[position].value is not None:
                 _take(line, row[position], column, layout)
+                if last := merged.get((position, number)):
+                    held[position] = last, row[position]
+        if any(column.of_item and column.path == "name" for column in line.texts):
+            for position, (last, cell) in held.items():
+                if number <= last and (column := layout.positions[position]) not in line.texts:
+                    _take(line, cell, column, layout)
         yield line
+
+
+def _merged_below(sheet: Sheet, layout: Layout) -> Mapping[tuple[int, int], int]:
+    """Areas merged downwards in columns of items: column and first row, to the last row. What is merged there is
+    said of every item; below the cells of a resource the rows belong to it whether they are merged or blank."""
+    wanted = {
+        get_column_letter(at + 1): at for at, c in layout.positions.items() if c.of_item and c.path != "name"
+    }
+    found: dict[tuple[int, int], int] = {}
+    with sheet._get_source() as source:
+        rest = b""
+        while chunk := source.read(1 << 20):
+            for match in _MERGED.finditer(rest + chunk):
+                left, first, last = match[1].decode(), int(match[2]), int(match[3])
+                if left in wanted and first < last and len(found) < ROW_LIMIT:
+                    found[wanted[left], first] = last
+            rest = (rest + chunk)[-_MERGED_LENGTH:]
+    return found
 
 
 def _take(line: Line, cell: Cell, column: Column, layout: Layout) -> None:
     if cell.data_type == "f":
-        message = Text("单元格是公式，请粘贴为数值", "the cell holds a formula: paste its value")
-        line.faults.append(layout.fault(line.number, column, message))
+        message = Text(
+            "单元格是公式“{value}”，请粘贴为数值", "the cell holds the formula “{value}”: paste its value"
+        )
+        told = message.with_(value=str(cell.value)[:60])
+        line.faults.append(layout.fault(line.number, column, told, _NO_FORMULAS))
     elif cell.data_type == "e":
         message = Text("单元格是错误值 {value}", "the cell holds the error {value}").with_(value=cell.value)
         line.faults.append(layout.fault(line.number, column, message))

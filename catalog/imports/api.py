@@ -226,7 +226,9 @@ def _rejected(session: Session, job: ImportJob) -> Iterator[Rejected]:
     for row in session.scalars(query):
         faults = [Remark.model_validate(fault).as_fault() for fault in row.detail["faults"]]
         cells: Sequence[RejectedCells] = [RejectedCells.model_validate(cell) for cell in row.detail["rows"]]
-        yield Rejected(row.place, tuple(faults), tuple(SourceRow(cell.number, cell.cells) for cell in cells))
+        yield Rejected(
+            row.place, tuple(faults), tuple(SourceRow(cell.number, dict(cell.cells)) for cell in cells)
+        )
 
 
 def _locale(request: Request) -> str:

@@ -49,8 +49,14 @@ from catalog.resources.importing import (
     compare_imported,
     upsert_imported,
 )
-from catalog.resources.record import content_hash
+from catalog.resources.record import ARTICLE_13, content_hash
 
+_OWN_ALONE = Text(
+    "只能导入本单位的资源；该列可留空", "you import for your own agency; the column may be blank"
+)
+_OWN_PLACES = Text(
+    "只能导入所主管行政区划内单位的资源", "agencies of the jurisdictions you are the authority of"
+)
 SHOWN_LIMIT = 400  # characters of a value that differs
 KEPT_LIMIT = 5_000  # notes, and source rows of what was rejected, that a run keeps in words; all are counted
 
@@ -244,13 +250,14 @@ class _Bringing:
         self._kept = 0
         self._number = 0
         self._rows: list[dict[str, Any]] = []
-        self._waiting: list[tuple[Read, Incoming]] = []
+        self._waiting: list[tuple[int, Read, Incoming]] = []
         self._seen: dict[str, str] = {}
         self._agencies: dict[AgencyRef, Agency | Fault] = {}
         self._content = hashlib.sha256()
 
     def take(self, row: Row) -> None:
         """Count a rejected row, or let a good one wait for the next batch."""
+        self._number += 1
         if isinstance(row, Rejected):
             self._reject(row)
             return
@@ -269,18 +276,18 @@ class _Bringing:
             self._seen[source_id] = row.place
             self._note(row)
             self._content.update(f"{source_id}\t{content_hash(row.record).hex()}\n".encode())
-            self._waiting.append((row, Incoming(agency, row.record, row.unstated)))
+            self._waiting.append((self._number, row, Incoming(agency, row.record, row.unstated)))
             if len(self._waiting) == BATCH:
                 self.bring()
 
     def bring(self) -> None:
         """Bring in what waits."""
-        incoming = [each for _, each in self._waiting]
+        incoming = [each for _, _, each in self._waiting]
         if self.options.dry_run:
             compared = compare_imported(self.session, incoming, source=self.source)
             outcomes = [each.outcome for each in compared]
-            for (row, _), each in zip(self._waiting, compared, strict=True):
-                self._tell(row, each)
+            for (number, row, _), each in zip(self._waiting, compared, strict=True):
+                self._tell(number, row, each)
         else:
             outcomes = upsert_imported(
                 self.session, incoming, source=self.source, as_state=self.options.as_state, by=self.by
@@ -292,7 +299,7 @@ class _Bringing:
             self.session.execute(insert(ImportRow), self._rows)
             self._rows.clear()
 
-    def _tell(self, row: Read, compared: Compared) -> None:
+    def _tell(self, number: int, row: Read, compared: Compared) -> None:
         """A line of the preview for a resource that would come in."""
         notes = [Remark.of(row.place, note).model_dump(mode="json") for note in row.notes]
         detail: dict[str, Any] = {"notes": notes} if notes else {}
@@ -301,12 +308,12 @@ class _Bringing:
                 name: [_shortened(was), _shortened(would_be)]
                 for name, (was, would_be) in compared.differences.items()
             }
-        self._line(
-            row, compared.outcome, detail, row.record.title, row.record.source_id, compared.resource_id
-        )
+        told = (row.record.title, row.record.source_id, compared.resource_id)
+        self._line(number, row, compared.outcome, detail, *told)
 
     def _line(
         self,
+        number: int,
         row: Row,
         outcome: str,
         detail: dict[str, Any],
@@ -316,10 +323,9 @@ class _Bringing:
     ) -> None:
         if self.options.told != "in_rows":
             return
-        self._number += 1
         self._rows.append(
             {
-                "run_id": self.run_id, "number": self._number, "outcome": outcome, "place": row.place,
+                "run_id": self.run_id, "number": number, "outcome": outcome, "place": row.place,
                 "title": title, "source_id": source_id, "resource_id": resource_id, "detail": detail,
             }
         )  # fmt: skip
@@ -358,7 +364,8 @@ class _Bringing:
         self._kept += max(1, len(row.rows))
         if self.options.told == "in_run" and self._kept <= KEPT_LIMIT:
             self.rejected_rows.append(RejectedEntry.of(row))
-        self._line(row, "rejected", RejectedEntry.of(row).model_dump(mode="json", exclude={"place"}))
+        detail = RejectedEntry.of(row).model_dump(mode="json", exclude={"place"})
+        self._line(self._number, row, "rejected", detail)
 
     def _note(self, row: Read) -> None:
         room = KEPT_LIMIT - len(self.notes) if self.options.told == "in_run" else 0
@@ -370,10 +377,11 @@ class _Bringing:
         if own is not None:
             known = {own.name, own.name_en, own.credit_code, own.local_code}
             if self.reach.own_only and named and not {named.name, named.code} & (known - {None}):
-                return Fault("/provider/name", Text("不是本单位的资源", "not a resource of your agency"))
+                message = Text("提供单位“{name}”不是本单位", "the provider “{name}” is not your agency")
+                return Fault("/provider/name", message.with_(name=named.name), _OWN_ALONE)
             return own
         if named is None:
-            return Fault("/provider/name", Text("没有写明提供单位", "names no providing agency"))
+            return Fault("/provider/name", Text("没有写明提供单位", "names no providing agency"), ARTICLE_13)
         if named not in self._agencies:
             self._agencies[named] = self._find(named) or self._register(named)
         return self._agencies[named]
@@ -387,9 +395,8 @@ class _Bringing:
             found = found or self.session.scalar(here.where(Agency.local_code == named.code))
         found = found or self.session.scalar(here.where(Agency.name == named.name))
         if found is not None and not self.reach.covers(found):
-            return Fault(
-                "/provider/code", Text("该单位不归本单位主管", "this agency is not under your authority")
-            )
+            message = Text("“{name}”不归本单位主管", "“{name}” is not under your authority")
+            return Fault("/provider/name", message.with_(name=found.name), _OWN_PLACES)
         return found
 
     def _register(self, named: AgencyRef) -> Agency:

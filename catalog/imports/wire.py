@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import field_validator
+
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
@@ -51,10 +53,16 @@ class Remark(Wire):
 
 
 class RejectedCells(Wire):
-    """One source row of what was rejected."""
+    """One source row of what was rejected; its cells in the order of the columns, which a JSON object loses in
+    the database."""
 
     number: int
-    cells: dict[str, str]
+    cells: tuple[tuple[str, str], ...]
+
+    @field_validator("cells", mode="before")
+    @classmethod
+    def _in_pairs(cls, cells: object) -> object:
+        return tuple(cells.items()) if isinstance(cells, dict) else cells  # as runs of before kept them
 
 
 class RejectedEntry(Wire):
@@ -69,11 +77,11 @@ class RejectedEntry(Wire):
         return cls(
             place=entry.place,
             faults=[Remark.of(entry.place, fault) for fault in entry.faults],
-            rows=[RejectedCells(number=row.number, cells=dict(row.cells)) for row in entry.rows],
+            rows=[RejectedCells(number=row.number, cells=tuple(row.cells.items())) for row in entry.rows],
         )
 
     def as_rejected(self) -> Rejected:
-        rows = tuple(SourceRow(row.number, row.cells) for row in self.rows)
+        rows = tuple(SourceRow(row.number, dict(row.cells)) for row in self.rows)
         return Rejected(self.place, tuple(fault.as_fault() for fault in self.faults), rows)
 
 
