@@ -1,13 +1,13 @@
-"""`python -m bench [search] [commands] [negotiations] [ledger]`: the named benchmarks, or all of them, on a database of their own."""
+"""`python -m bench [search] [commands] [negotiations] [ledger] [gateway]`: the named benchmarks, or all of them, on a database of their own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, ledger, negotiations, search
+from bench import commands, gateway, ledger, negotiations, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "commands", "negotiations", "ledger")
+NAMES = ("search", "commands", "negotiations", "ledger", "gateway")
 
 
 def main() -> None:
@@ -19,6 +19,8 @@ def main() -> None:
     )
     parser.add_argument("--entries", type=int, default=30_000, help="ledger: entries appended")
     parser.add_argument("--tree", type=int, default=1_000_000, help="ledger: entries of the simulated tree")
+    parser.add_argument("--rounds", type=int, default=3, help="gateway: how often each is measured")
+    parser.add_argument("--only", nargs="*", default=gateway.RIVALS, help="gateway: which of its rivals")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -34,6 +36,14 @@ def main() -> None:
                         commands.run(database, seconds=asked.seconds)
                     case "negotiations":
                         negotiations.run(database, seconds=asked.seconds)
+                    case "gateway":
+                        gateway.run(
+                            folder,
+                            database.url,
+                            seconds=asked.seconds,
+                            rounds=asked.rounds,
+                            only=tuple(asked.only),
+                        )
                     case "ledger":
                         ledger.run(database, entries=asked.entries)
                         with own_database(server, "bench_tree") as another:

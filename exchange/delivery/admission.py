@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -24,8 +24,9 @@ from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedI
 from app.kernel.text import Text
 from exchange.compiler import OutsideTerms, compile_terms
 from exchange.delivery.journal import Usage
+from exchange.delivery.pages import Fetch
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
-from exchange.delivery.sources import Fetch, Provider, Providers
+from exchange.delivery.sources import Provider, Providers
 from exchange.scope import ScopeInvalid
 from exchange.terms import Method, Terms, terms_hash
 
@@ -93,12 +94,15 @@ class DataRequest:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call that may be served: fetch at most `limit` records, which carry `items`."""
+    """A form of call that may be served: how to fetch its records, which carry `items`.
 
+    It stands as long as the table that gave it; what changes with time and use is tested on each call.
+    """
+
+    asked: DataRequest
+    agreement: Agreement
     fetch: Fetch
     items: tuple[str, ...]
-    limit: int
-    day: str
 
 
 class GrantVerifier:
@@ -155,6 +159,8 @@ class Agreement:
         self.is_in_force = entry.state == "in_force"
         self.terms = terms
         self.purposes = frozenset(purpose.code for purpose in terms.purposes)
+        self.quota = terms.quota
+        self.valid_from, self.valid_until = terms.valid_from.isoformat(), terms.valid_until.isoformat()
         self._mask_key = bytes.fromhex(entry.mask_key)
         self._providers: dict[UUID, Provider] = {
             UUID(resource_id): providers.provider_of(source) for resource_id, source in entry.sources.items()
@@ -220,59 +226,70 @@ class Agreement:
 class AgreementTable:
     """The agreements that one state of the centre puts in force. Replaced whole, never changed."""
 
-    def __init__(self, state: GatewayState, providers: Providers) -> None:
+    def __init__(
+        self, state: GatewayState, providers: Providers, before: AgreementTable | None = None
+    ) -> None:
+        """Agreements that are as they were in the table `before` are not compiled again."""
         self.version = state.version
         self._zone = ZoneInfo(state.time_zone)
         self._revoked = frozenset(state.revoked_grants)
+        self._entries: dict[str, AgreementEntry] = {}
         self._by_id: dict[str, Agreement] = {}
+        self._day, self._day_from, self._day_until = "", 0.0, 0.0
         for entry in state.agreements:
             try:
-                self._by_id[entry.agreement_id] = Agreement.of(entry, providers)
+                known = before is not None and before._entries.get(entry.agreement_id) == entry
+                self._by_id[entry.agreement_id] = (
+                    before._by_id[entry.agreement_id] if before and known else Agreement.of(entry, providers)
+                )
+                self._entries[entry.agreement_id] = entry
             except (ValueError, ValidationError) as error:  # one unusable agreement must not stop the others
                 log.error("agreement %s cannot be used: %s", entry.agreement_id, error)
 
-    def today(self, at: datetime) -> date:
+    def today(self, at: datetime) -> str:
         """The quota's day."""
-        return at.astimezone(self._zone).date()
+        moment = at.timestamp()
+        if not self._day_from <= moment < self._day_until:
+            day = at.astimezone(self._zone).date()
+            self._day = day.isoformat()
+            self._day_from = datetime.combine(day, datetime.min.time(), self._zone).timestamp()
+            tomorrow = datetime.combine(day + timedelta(days=1), datetime.min.time(), self._zone)
+            self._day_until = tomorrow.timestamp()
+        return self._day
 
-    def admit(
-        self, grant: Grant, request: DataRequest, at: datetime, used: Callable[[str, str], Usage]
-    ) -> Admission:
-        """Check one call against everything agreed; the problem raised names the first thing that fails."""
+    def admit(self, grant: Grant, request: DataRequest, at: datetime) -> Admission:
+        """Check a form of call against everything agreed; the problem raised names the first thing that fails."""
         if grant.jti in self._revoked:
             raise GrantInvalid(Text("授权凭证已撤销", "The grant has been revoked"))
         agreement = self._by_id.get(request.agreement_id)
         if agreement is None or grant.agreement != request.agreement_id:
             raise NotFound()
-        today = self.today(at)
-        _check_agreement(agreement, grant, today)
+        _check_agreement(agreement, grant)
+        self._check_term(agreement, at)
         _check_purpose(agreement, grant, request.purpose)
         items = _narrow(request.items, grant.items)
         fetch, carried = agreement.prepare(request.resource_id, items, request.narrowed_by)
-        limit = _row_limit(
-            agreement, request.limit, used(agreement.id, today.isoformat()), self._next_day(at)
-        )
-        return Admission(fetch, carried, limit, today.isoformat())
+        return Admission(request, agreement, fetch, carried)
 
-    def _next_day(self, at: datetime) -> int:
-        """Seconds until the quota's next day."""
-        tomorrow = datetime.combine(self.today(at) + timedelta(days=1), datetime.min.time(), self._zone)
-        return max(1, int((tomorrow.astimezone(UTC) - at).total_seconds()))
+    def limit(self, admission: Admission, at: datetime, used: Callable[[str, str], Usage]) -> int:
+        """The most records that one call may fetch now. Raises AgreementNotInForce, QuotaUsedUp, Invalid."""
+        agreement = admission.agreement
+        self._check_term(agreement, at)
+        usage = used(agreement.id, self._day)
+        return _row_limit(agreement, admission.asked.limit, usage, self._day_until - at.timestamp())
+
+    def _check_term(self, agreement: Agreement, at: datetime) -> None:
+        if not agreement.valid_from <= self.today(at) <= agreement.valid_until:
+            message = Text("有效期为 {a} 至 {b}", "Valid from {a} to {b}")
+            raise AgreementNotInForce(message.with_(a=agreement.valid_from, b=agreement.valid_until))
 
 
-def _check_agreement(agreement: Agreement, grant: Grant, today: date) -> None:
+def _check_agreement(agreement: Agreement, grant: Grant) -> None:
     if not agreement.is_in_force:
         raise AgreementNotInForce()
     if agreement.hash != grant.agreement_hash:
         raise AgreementChanged()
-    terms = agreement.terms
-    if not terms.valid_from <= today <= terms.valid_until:
-        raise AgreementNotInForce(
-            Text("有效期为 {a} 至 {b}", "Valid from {a} to {b}").with_(
-                a=terms.valid_from, b=terms.valid_until
-            )
-        )
-    if grant.method != terms.method or terms.method not in SERVED:
+    if grant.method != agreement.terms.method or agreement.terms.method not in SERVED:
         raise MethodNotAgreed()
 
 
@@ -297,22 +314,22 @@ def _narrow(asked: tuple[str, ...] | None, granted: tuple[str, ...] | None) -> t
     return asked
 
 
-def _row_limit(agreement: Agreement, asked: int | None, usage: Usage, next_day_s: int) -> int:
-    quota = agreement.terms.quota
+def _row_limit(agreement: Agreement, asked: int | None, usage: Usage, next_day_s: float) -> int:
+    quota = agreement.quota
     if asked is not None and asked > quota.rows_per_call:
         rule = Text("每次至多 {n} 行", "At most {n} rows a call").with_(n=quota.rows_per_call)
         raise Invalid(faults=[Fault("limit", Text("超出单次行数", "More rows than agreed"), rule)])
     left = quota.rows_per_day - usage.rows
-    headers = {"Retry-After": str(next_day_s)}
+    if usage.calls < quota.calls_per_day and left > 0 and (asked is None or asked <= left):
+        return min(quota.rows_per_call, left) if asked is None else asked
+    headers = {"Retry-After": str(max(1, int(next_day_s)))}
     if usage.calls >= quota.calls_per_day:
         detail = Text("今日调用次数已用完（{n} 次）", "Today's {n} calls are used up").with_(
             n=quota.calls_per_day
         )
         raise QuotaUsedUp(detail, headers=headers)
-    if left <= 0 or (asked is not None and asked > left):
-        detail = Text("今日记录数仅余 {n} 行", "{n} rows are left for today").with_(n=max(0, left))
-        raise QuotaUsedUp(detail, headers=headers)
-    return min(quota.rows_per_call, left) if asked is None else asked
+    detail = Text("今日记录数仅余 {n} 行", "{n} rows are left for today").with_(n=max(0, left))
+    raise QuotaUsedUp(detail, headers=headers)
 
 
 def read_request(agreement_id: str, resource_id: str, query: bytes) -> DataRequest:

@@ -29,10 +29,11 @@ from exchange.delivery.admission import (
     read_request,
 )
 from exchange.delivery.formats import Format, choose_media_type, format_for
-from exchange.delivery.journal import Journal, JournalUnavailable
+from exchange.delivery.journal import Journal
+from exchange.delivery.pages import Page
 from exchange.delivery.possession import Possession
 from exchange.delivery.protocol import RECEIPT_HEADER, Call, GatewayState, Grant, Outcome, Receipt, Result
-from exchange.delivery.sources import Page, Providers
+from exchange.delivery.sources import Providers
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_Form = tuple[str, bytes, bytes, bytes]  # grant, path, query, Accept: two calls that say the same
+
 CALL_TIMEOUT_S = 600.0
+KNOWN_FORMS = 5000
+_RECEIPT = RECEIPT_HEADER.lower().encode()
+_ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
 class OutOfTouch(Unavailable):
@@ -91,6 +97,8 @@ class Gateway:
         self._lost_touch_after_s = lost_touch_after_s
         self._call_timeout_s = call_timeout_s
         self._table: AgreementTable | None = None
+        # Forms of call that this table has admitted, by all that was sent; a new table begins with none.
+        self._admitted: dict[_Form, tuple[Admission, str]] = {}
         self._heard_at = 0.0
 
     def hear(self, state: GatewayState | None) -> None:
@@ -99,7 +107,8 @@ class Gateway:
         Calls under way end under the state they began with.
         """
         if state is not None:
-            self._table = AgreementTable(state, self._providers)
+            self._table = AgreementTable(state, self._providers, self._table)
+            self._admitted.clear()
         self._heard_at = time.monotonic()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -127,40 +136,64 @@ class Gateway:
         return self._table
 
     async def _serve_data(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
-        table = self._current_table()
-        at = now()
-        scheme, token = _credential(exchange)
+        table, at = self._current_table(), now()
+        scheme, token = exchange.credential()
+        sent = token, exchange.raw_path, exchange.query, exchange.accept
+        known = self._admitted.get(sent)
         grant = self._verifier.verify(token, at)
-        self._possession.require(
-            grant, scheme, token, exchange.all(b"dpop"), method="GET", path=exchange.raw_path, at=at
-        )
-        asked = DataRequest(agreement_id, resource_id, "")
+        if grant.cnf is not None or scheme != "bearer":
+            self._possession.require(
+                grant,
+                scheme,
+                token,
+                exchange.proofs,
+                method="GET",
+                path=exchange.raw_path.decode("latin-1"),
+                at=at,
+            )
+        asked = known[0].asked if known else DataRequest(agreement_id, resource_id, "")
         try:
-            media_type = choose_media_type(exchange.header(b"accept"))
-            if media_type is None:
-                raise NotAcceptable()
-            asked = read_request(agreement_id, resource_id, exchange.query)
-            admission = table.admit(grant, asked, at, self._journal.used)
+            if known is None:
+                media_type = choose_media_type(exchange.accept.decode("latin-1"))
+                if media_type is None:
+                    raise NotAcceptable()
+                asked = read_request(agreement_id, resource_id, exchange.query)
+                known = table.admit(grant, asked, at), media_type
+                if len(self._admitted) >= KNOWN_FORMS:
+                    self._admitted.clear()
+                self._admitted[sent] = known
+            admission, media_type = known
+            limit = table.limit(admission, at, self._journal.used)
         except Problem as problem:
-            call = _call(grant, asked, at, table.today(at).isoformat(), asked.items or (), 0)
-            outcome = exchange.outcome("refused", problem.status, problem.slug)
-            await self._journal.refuse(Receipt(call=call, outcome=outcome))
-            exchange.receipt_id = call.id
+            await self._refuse(exchange, grant, asked, at, table, problem)
             raise
-        call = _call(grant, asked, at, admission.day, admission.items, admission.limit)
+        call = _call(grant, asked, at, table.today(at), admission.items, limit)
         await self._journal.begin(call)
         exchange.receipt_id = call.id
-        await self._deliver(exchange, call, admission, asked.offset, format_for(media_type, admission.items))
+        await self._deliver(exchange, call, admission, format_for(media_type, admission.items))
 
-    async def _deliver(
-        self, exchange: _Exchange, call: Call, admission: Admission, offset: int, form: Format
+    async def _refuse(
+        self,
+        exchange: _Exchange,
+        grant: Grant,
+        asked: DataRequest,
+        at: datetime,
+        table: AgreementTable,
+        problem: Problem,
     ) -> None:
+        """The receipt of a call that was not admitted."""
+        call = _call(grant, asked, at, table.today(at), asked.items or (), 0)
+        outcome = exchange.outcome("refused", problem.status, problem.slug)
+        await self._journal.refuse(Receipt(call=call, outcome=outcome))
+        exchange.receipt_id = call.id
+
+    async def _deliver(self, exchange: _Exchange, call: Call, admission: Admission, form: Format) -> None:
         """Send the records and complete the receipt, whatever happens on the way."""
         outcome: Outcome | None = None
         try:
             async with asyncio.timeout(self._call_timeout_s):
-                async with aclosing(admission.fetch(admission.limit, offset)) as pages:
-                    await _stream(exchange, pages, form, admission.limit)
+                async with aclosing(admission.fetch(call.rows_reserved, admission.asked.offset)) as pages:
+                    await _stream(exchange, pages, form, call.rows_reserved)
             outcome = exchange.outcome("delivered", 200)
         except (Problem, TimeoutError) as raised:
             problem = raised if isinstance(raised, Problem) else TookTooLong()
@@ -172,13 +205,8 @@ class Gateway:
         except RequesterGone:
             outcome = exchange.outcome("failed", 200, "requester-gone")
         finally:
-            await self._complete(call, outcome or exchange.outcome("failed", 500, "internal"))
-
-    async def _complete(self, call: Call, outcome: Outcome) -> None:
-        try:
-            await self._journal.complete(call.id, outcome)
-        except JournalUnavailable:  # the intent stands: the next start reports the call as interrupted
-            log.error("receipt %s: the outcome could not be written", call.id)
+            # Not waited for: the intent stands, and until this is durable it counts in full.
+            self._journal.complete(call.id, outcome or exchange.outcome("failed", 500, "internal"))
 
 
 async def _stream(exchange: _Exchange, pages: Any, form: Format, limit: int) -> None:
@@ -209,10 +237,22 @@ class _Exchange:
     """One request and its response, and what has left of it so far."""
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         self.path: str = scope["path"]
-        self.raw_path: str = scope["raw_path"].decode("latin-1")
+        self.raw_path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
+        self.accept = b""
+        self.accept_language = b""
+        self.proofs: list[str] = []
+        self._credentials: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                self._credentials.append(value)
+            elif name == b"accept":
+                self.accept = self.accept or value
+            elif name == b"dpop":
+                self.proofs.append(value.decode("latin-1"))
+            elif name == b"accept-language":
+                self.accept_language = self.accept_language or value
         self.receipt_id: str | None = None
         self.has_started = False
         self._receive = receive
@@ -222,12 +262,14 @@ class _Exchange:
         self._rows = 0
         self._bytes = 0
 
-    def header(self, name: bytes) -> str:
-        return next(iter(self.all(name)), "")
-
-    def all(self, name: bytes) -> list[str]:
-        """Every value that was sent of a header, in order."""
-        return [value.decode("latin-1") for key, value in self._headers if key == name]
+    def credential(self) -> tuple[str, str]:
+        """The scheme (in lower case) and the grant of the call. Errors: GrantInvalid."""
+        sent = self._credentials[0].decode("latin-1") if len(self._credentials) == 1 else ""
+        scheme, _, token = sent.partition(" ")
+        scheme = scheme.lower()
+        if scheme not in ("bearer", "dpop") or not token:
+            raise GrantInvalid(Text("请求未携带授权凭证", "The request carries no grant"))
+        return scheme, token.strip()
 
     def outcome(self, result: Result, status: int, problem: str | None = None) -> Outcome:
         """How the call stands now; rows, bytes and hash are of the data sent, not of a problem's body."""
@@ -243,13 +285,9 @@ class _Exchange:
 
     async def start(self, status: int, media_type: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.has_started = True
-        common = [
-            (b"content-type", media_type.encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        common = [(b"content-type", media_type.encode()), *_ALWAYS]
         if self.receipt_id is not None:
-            common.append((RECEIPT_HEADER.lower().encode(), self.receipt_id.encode()))
+            common.append((_RECEIPT, self.receipt_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": common + headers})
 
     async def send_part(self, body: bytes, *, rows: int, is_last: bool = False) -> None:
@@ -274,7 +312,7 @@ class _Exchange:
         await self.send_part(body, rows=rows, is_last=True)
 
     async def respond_problem(self, problem: Problem) -> None:
-        locale = negotiate_locale(self.header(b"accept-language"))
+        locale = negotiate_locale(self.accept_language.decode("latin-1"))
         wire = problem.as_wire(locale, self.path)
         if self.receipt_id is not None:
             wire["receipt"] = self.receipt_id
@@ -288,15 +326,6 @@ class _Exchange:
         """Return once the other side has closed the connection."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-
-
-def _credential(exchange: _Exchange) -> tuple[str, str]:
-    """The scheme (in lower case) and the grant of a call."""
-    sent = exchange.all(b"authorization")
-    scheme, _, token = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-    if scheme.lower() not in ("bearer", "dpop") or not token:
-        raise GrantInvalid(Text("请求未携带授权凭证", "The request carries no grant"))
-    return scheme.lower(), token.strip()
 
 
 def _call(

@@ -15,8 +15,9 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 import msgspec
 from msgspec import Struct
@@ -28,7 +29,6 @@ from exchange.delivery.protocol import Call, Outcome, Receipt
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 << 20
-LINES_PER_FSYNC = 2048
 
 
 class JournalUnavailable(Unavailable):
@@ -56,6 +56,7 @@ class _Acknowledged(Struct, frozen=True, tag="acknowledged"):
 
 
 _Line = Call | _Completion | Receipt | _Acknowledged
+_Batch = tuple[bytes, list[asyncio.Future[int]]]
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 
@@ -94,11 +95,21 @@ class Journal:
             self._drop(call)
             raise
 
-    async def complete(self, call_id: str, outcome: Outcome) -> None:
-        """Make the outcome of a begun call durable. Errors: JournalUnavailable; it stays open then,
-        and is reported as interrupted by the next start."""
-        await self._writer.write(_Completion(call_id, outcome))
-        self._finish(call_id, outcome)
+    def complete(self, call_id: str, outcome: Outcome) -> asyncio.Future[int]:
+        """Make the outcome of a begun call durable; waiting for it is the caller's choice. If it cannot be written
+        (JournalUnavailable), the call stays open and is reported as interrupted by the next start."""
+        written = self._writer.write(_Completion(call_id, outcome))
+        written.add_done_callback(partial(self._completed, call_id, outcome))
+        return written
+
+    def _completed(self, call_id: str, outcome: Outcome, written: asyncio.Future[int]) -> None:
+        """Only what is durable here may be shipped: after a crash the same call would tell another story."""
+        if (
+            written.cancelled() or written.exception() is None
+        ):  # a waiter that gave up changes nothing on disk
+            self._finish(call_id, outcome)
+        else:
+            log.error("receipt %s: the outcome could not be written", call_id)
 
     async def refuse(self, receipt: Receipt) -> None:
         """Make the receipt of a refused call durable; it uses nothing of the quota."""
@@ -212,74 +223,85 @@ def _load(folder: Path, segment_bytes: int) -> Journal:
 
 
 class _Writer:
-    """The thread that appends: many lines, one write, one fsync, then everyone who waited is told."""
+    """Appends lines in the order written: many lines, one write, one fsync, then everyone who waits is told.
+
+    Lines gather on the event loop while a thread makes the batch before them durable, so that a call costs no
+    wake-up of its own.
+    """
 
     def __init__(self, folder: Path, segment: int, lock: int, segment_bytes: int) -> None:
         self.segment = segment
         self._folder = folder
         self._lock = lock
         self._segment_bytes = segment_bytes
-        self._queue: SimpleQueue[tuple[bytes, asyncio.Future[int]] | None] = SimpleQueue()
+        self._lines: list[bytes] = []
+        self._waiting: list[asyncio.Future[int]] = []
+        self._is_writing = False
+        self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, _Batch] | None] = SimpleQueue()
         self._broken = False
         self._file = self._open_segment()
         self._size = os.fstat(self._file).st_size
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    async def write(self, line: _Line) -> int:
-        """Append and wait until the line is durable; gives the segment it stands in."""
+    def write(self, line: _Line) -> asyncio.Future[int]:
+        """Append; the future gives the segment once the line is durable there, or raises JournalUnavailable.
+        It may be left alone: then nobody learns of a failure but the log."""
         written = _encoder.encode(line)
-        future = asyncio.get_running_loop().create_future()
-        self._queue.put((b"%08x %s\n" % (zlib.crc32(written), written), future))
-        # Shielded: a cancelled caller must not make the writer's answer fail for the others.
-        return int(await asyncio.shield(future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        self._lines.append(b"%08x %s\n" % (zlib.crc32(written), written))
+        self._waiting.append(future)
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._hand_over, loop)  # with whatever else this turn of the loop writes
+        return future
 
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join()
+        rest, self._lines = self._lines, []
+        if rest:  # written after the last batch went out
+            self._append(b"".join(rest))
         os.close(self._file)
         os.close(self._lock)
 
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = b"".join(self._lines), self._waiting
+        self._lines, self._waiting = [], []
+        self._queue.put((loop, batch))
+
     def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            batch = [] if first is None else [first]
-            last = first is None
-            while not last and len(batch) < LINES_PER_FSYNC:
-                try:
-                    following = self._queue.get_nowait()
-                except Empty:
-                    break
-                if following is None:
-                    last = True
-                else:
-                    batch.append(following)
-            if batch:
-                self._commit(batch)
-            if last:
-                return
+        while (handed := self._queue.get()) is not None:
+            loop, (lines, waiting) = handed
+            error: OSError | None = None
+            try:
+                self._append(lines)
+            except OSError as raised:
+                log.error("the journal cannot be written: %s", raised)
+                error = raised
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._tell, loop, waiting, self.segment, error)
 
-    def _commit(self, batch: list[tuple[bytes, asyncio.Future[int]]]) -> None:
-        error: OSError | None = None
-        try:
-            self._append(b"".join(line for line, _ in batch))
-        except OSError as raised:
-            log.error("the journal cannot be written: %s", raised)
-            error = raised
-        segment = self.segment
-        loop = batch[0][1].get_loop()
-
-        def tell() -> None:
-            for _, future in batch:
-                if future.done():
-                    continue
-                if error is None:
-                    future.set_result(segment)
-                else:
-                    future.set_exception(JournalUnavailable())
-
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell)
+    def _tell(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        waiting: list[asyncio.Future[int]],
+        segment: int,
+        error: OSError | None,
+    ) -> None:
+        if self._lines:
+            self._hand_over(loop)
+        else:
+            self._is_writing = False
+        for future in waiting:
+            if future.done():  # its caller was cancelled
+                continue
+            if error is None:
+                future.set_result(segment)
+            else:
+                future.set_exception(JournalUnavailable())
+                future.exception()  # seen: it may be that nobody waits
 
     def _append(self, lines: bytes) -> None:
         if self._broken:

@@ -46,14 +46,24 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cnf: Confirmation | None = None
 
 
+class OAuthClient(Struct, frozen=True, kw_only=True):
+    """How an access token for the provider's API is got (client credentials, RFC 6749 §4.4)."""
+
+    token_url: str
+    client_id: str
+    client_secret: str
+    scope: str | None = None
+
+
 class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):
-    """A provider's HTTP API that answers GET with JSON records.
+    """A provider's HTTP API that answers GET with records.
 
     `records_path` names the member that holds the array; None where the body is the array itself.
     With `page_parameter`, pages are asked for from `first_page` on until one has fewer than `page_size`
     records; the provider must serve pages of that size. `parameters` maps an item to the provider's query
     parameter for it: an agreed or asked-for `item = value` is then passed on, and still tested here.
-    `headers` are the provider's credentials.
+    `headers`, `oauth` and `certificate` (our certificate and its key, PEM) are the credentials; `authority` is
+    the provider's own certificate authority. Of XML, `records_path` names the elements below the root, `data/record`.
     """
 
     url: str
@@ -65,6 +75,11 @@ class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"
     first_page: int = 1
     parameters: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 20.0
+    format: Literal["json", "ndjson", "xml"] = "json"
+    concurrency: int = 64  # calls at once
+    oauth: OAuthClient | None = None
+    certificate: str | None = None
+    authority: str | None = None
 
 
 class TableSource(Struct, frozen=True, kw_only=True, tag="table", tag_field="kind"):

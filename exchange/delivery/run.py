@@ -15,6 +15,7 @@ import uvloop
 from joserfc.jwk import OKPKey
 
 from app.kernel.clock import now
+from app.kernel.outbound import EVERYWHERE, Network
 from exchange.delivery.admission import GrantVerifier
 from exchange.delivery.centre import CentreLink, CentreSettings, stopped
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
@@ -45,6 +46,7 @@ class GatewaySettings:
     lost_touch_after_s: float = 60.0
     call_timeout_s: float = CALL_TIMEOUT_S
     page_limit_bytes: int = PAGE_LIMIT_BYTES
+    networks: tuple[Network, ...] = EVERYWHERE  # where providers may be, beside public addresses
 
 
 class _Server(uvicorn.Server):
@@ -65,7 +67,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     centre = settings.centre.rstrip("/")
     issuer = (settings.issuer or centre).rstrip("/")
     journal = await open_journal(settings.data / "receipts")
-    providers = Providers(settings.page_limit_bytes)
+    providers = Providers(settings.page_limit_bytes, settings.networks)
     verifier = GrantVerifier(issuer)
     gateway = Gateway(
         journal=journal,

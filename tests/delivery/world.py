@@ -273,6 +273,11 @@ class GatewayProcess:
         self.client = httpx2.Client(timeout=PATIENCE_S, trust_env=False, headers={"accept-language": "en"})
         self.url = ""
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
