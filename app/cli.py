@@ -15,7 +15,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app import cli_ledger
+from app import cli_ledger, cli_pull
 from app.kernel.errors import Problem
 from app.kernel.postgres_files import DatabaseNotUsable
 from app.settings import DEFAULT_PORT, data_folder
@@ -398,6 +398,7 @@ def openapi() -> None:
     sys.stdout.write(openapi_document())
 
 
+cli.command("pull")(cli_pull.pull)
 cli.command("verify-ledger")(cli_ledger.verify_ledger)
 cli.command("verify-proof")(cli_ledger.verify_proof)
 cli.command("witness")(cli_ledger.witness)

@@ -173,7 +173,9 @@ def running(database: Database, keys: ServiceKeys, folder: Path, poll_s: float) 
         registered = register(session, town, "city_authority", Scope.GATEWAY, http, url)
         session.commit()
         centre = cast(Centre, SimpleNamespace(url=url, gateway_key=registered.key))
-        gateway = GatewayProcess(centre, folder / "gateway", client_id=registered.name, poll_s=poll_s)
+        gateway = GatewayProcess(
+            centre, folder / "gateway", client_id=registered.name, poll_s=poll_s, url=GATEWAY_URL
+        )
         world = World(session, town, cast(Any, http), hand_over=session.commit)
         try:
             gateway.start()
