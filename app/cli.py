@@ -37,7 +37,8 @@ def serve(
     gateway_port: Annotated[int | None, typer.Option(help="网关端口 port of the central gateway")] = None,
     public_url: Annotated[str | None, typer.Option(help="对外地址 URL under which others reach it")] = None,
     gateway_url: Annotated[
-        str | None, typer.Option(help="中心网关的对外地址 URL under which requesters reach the central gateway")
+        str | None,
+        typer.Option(help="中心网关的对外地址 URL under which requesters reach the central gateway"),
     ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="装入样例城市并演示 load the sample city, play the story")
