@@ -57,6 +57,7 @@ from exchange.policies.api import router as policies_router
 from exchange.requests.api import narrower as narrower_router
 from exchange.requests.api import router as requests_router
 from exchange.requests.question_sets import router as question_sets_router
+from exchange.supervision.api import router as supervision_router
 from exchange.telling.api import router as telling_router
 
 VERSION = "0.1.0"
@@ -117,6 +118,7 @@ ROUTERS = (
     corrections_router,
     delivery_router,
     telling_router,
+    supervision_router,
 )
 
 

@@ -134,6 +134,7 @@ class Estate:
         self._add("person.register", "provider", Call(body={**of_civil, "login": "newcomer", "roles": []}))
         self._add("person.issue_secret", "provider", Call((newcomer.id,)))
         self._add("me.sessions me.begin_second_factor", "-", nothing)
+        self._add("me.set_language", "-", Call(body={"locale": "en"}))
         self._add("me.end_session", "-", Call((NOT_THERE,)))
         self._add("me.confirm_second_factor", "-", Call(body={"code": "000000"}))
         self._add("person.suspend", "provider", Call((newcomer.id,), WHY))
@@ -410,6 +411,7 @@ class Estate:
         twice = AuditedRecord(relation="same_element", band="reuse_expected", score=0.9, members=members)
         desk.take_in(world.session, [twice], model_version="1")
         self._add("collection.figures collection.precedents collection.sources", "city", Call())
+        self._add("supervision.figures supervision.sharing", "city", Call())
         self._add("audit_finding.list audit_finding.progress", "city", Call())
         (row,) = world.session.scalars(select(AuditFinding))
         found = {"id": row.id, "version": 1}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 from uuid import UUID
-
-from sqlalchemy import select
 
 from app.console.view import View
 from app.identity.profiles import profile_for
@@ -70,18 +68,13 @@ def clocks_of(view: View, running: Iterable[Running]) -> list[Clock]:
     ]  # fmt: skip
 
 
-def due_of(view: View, kind: str, subject_ids: Sequence[UUID]) -> dict[UUID, Due]:
-    """The earliest running clock of each case, counted in the reader's own working days."""
-    if not subject_ids or view.actor.agency_id is None:
+def due_at(view: View, running: Mapping[UUID, DeadlineRow | None]) -> dict[UUID, Due]:
+    """The due date of each case that has a clock, counted in the reader's own working days."""
+    dated = {case_id: row for case_id, row in running.items() if row is not None}
+    if not dated or view.actor.agency_id is None:
         return {}
     calendar = calendar_for(view.session, view.actor.agency_id)
-    query = select(DeadlineRow).where(
-        DeadlineRow.kind == kind, DeadlineRow.subject_id.in_(subject_ids), DeadlineRow.ended_at.is_(None)
-    )
-    found: dict[UUID, Due] = {}
-    for row in view.session.scalars(query.order_by(DeadlineRow.due_at)):
-        found.setdefault(row.subject_id, due(row.due_on, row.paused_at is not None, calendar))
-    return found
+    return {case_id: due(row.due_on, row.paused_at is not None, calendar) for case_id, row in dated.items()}
 
 
 def due(on: date, paused: bool, calendar: Calendar) -> Due:

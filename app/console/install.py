@@ -9,14 +9,21 @@ from starlette.types import Scope
 
 from app.console.pages import (
     account,
+    administration,
     agreements,
     catalog,
     collection,
+    corrections,
     disputes,
+    help,
     home,
+    imports,
     ledger,
     negotiations,
+    oversight,
+    records,
     requests,
+    resources,
 )
 from app.console.problem import problem_page
 from app.console.view import STATIC
@@ -25,12 +32,19 @@ ROUTERS = (
     home.router,
     account.router,
     catalog.router,
+    resources.router,
+    records.router,
+    imports.router,
     requests.router,
     negotiations.router,
     agreements.router,
+    corrections.router,
     disputes.router,
     collection.router,
+    oversight.router,
     ledger.router,
+    administration.router,
+    help.router,
 )
 
 

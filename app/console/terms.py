@@ -14,8 +14,9 @@ from uuid import UUID
 from app.console.forms import Form
 from app.kernel.errors import NotFound
 from app.kernel.text import Text
-from catalog.resources.codes import DATA_TYPES, SharingType
+from catalog.resources.codes import DATA_TYPES, UPDATE_CYCLES, SharingType
 from catalog.resources.record import ItemRecord, ResourceRecord
+from exchange.requests.questions import Put, Question
 from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange, diff
 from exchange.told import bilingual, records_of, told
 
@@ -36,6 +37,15 @@ MASKS: dict[str, Text] = {
 _PARAMETERS = {
     "last_n": "keep", "region_only": "keep", "range": "width", "constant": "value", "small_count": "below",
 }  # fmt: skip
+_PLAIN = (
+    "method",
+    "frequency",
+    "valid_from",
+    "valid_until",
+    "retention_days",
+    "disposal",
+    "security_measures",
+)
 _QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000"}
 
 
@@ -86,11 +96,15 @@ class Entry:
 
     resources: tuple[ResourceChoice, ...]
     purposes: tuple[Mapping[str, str], ...]
-    values: Mapping[str, str]  # method, dates, quota, retention, disposal, security
+    values: Mapping[str, str]  # method, frequency, dates, quota, retention, disposal, security
 
     @property
     def methods(self) -> Mapping[str, Text]:
         return {method.value: name for method, name in METHOD_NAMES.items()}
+
+    @property
+    def frequencies(self) -> Mapping[str, Text]:
+        return {cycle.value: name for cycle, name in UPDATE_CYCLES.items()}
 
     @property
     def masks(self) -> Mapping[str, Text]:
@@ -123,7 +137,7 @@ def blank_entry(records: Mapping[UUID, ResourceRecord], today: date) -> Entry:
     values = {
         **_QUOTA, "method": "api", "valid_from": today.isoformat(), "retention_days": "30",
         "valid_until": today.replace(year=today.year + 1, day=min(today.day, 28)).isoformat(),
-        "disposal": "", "security_measures": "",
+        "disposal": "", "security_measures": "", "frequency": "",
     }  # fmt: skip
     return Entry(
         tuple(_choice(i, record, {}, "") for i, record in records.items()),
@@ -134,8 +148,8 @@ def blank_entry(records: Mapping[UUID, ResourceRecord], today: date) -> Entry:
 def entry_from_terms(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> Entry:
     """A form filled with terms, every other item of the catalog beside them."""
     values = {name: str(value) for name, value in terms.quota.model_dump().items()}
-    for name in ("method", "valid_from", "valid_until", "retention_days", "disposal", "security_measures"):
-        values[name] = str(getattr(terms, name))
+    for name in _PLAIN:
+        values[name] = str(getattr(terms, name) or ("0" if name == "retention_days" else ""))
     parts = []
     for part in terms.resources:
         if part.resource_id not in records:
@@ -162,16 +176,36 @@ def entry_from_form(form: Form, records: Mapping[UUID, ResourceRecord]) -> Entry
         parts.append(_choice(resource_id, record, kept, form.text(f"scope.{resource_id}")))
     columns = [form.all(f"purpose_{name}") for name in Purpose.model_fields]
     rows = [dict(zip(Purpose.model_fields, row, strict=True)) for row in zip(*columns, strict=False)]
-    names = (
-        *_QUOTA,
-        "method",
-        "valid_from",
-        "valid_until",
-        "retention_days",
-        "disposal",
-        "security_measures",
-    )
-    return Entry(tuple(parts), tuple(rows), {name: form.text(name) for name in names})
+    return Entry(tuple(parts), tuple(rows), {name: form.text(name) for name in (*_QUOTA, *_PLAIN)})
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A provider's question as the form of a request puts it, and the answer as it stands."""
+
+    resource_id: UUID
+    question: Question
+    answer: str
+
+    @property
+    def name(self) -> str:
+        return f"answer.{self.resource_id}.{self.question.code}"
+
+
+def asking(put: Put, given: Mapping[tuple[UUID, str], str]) -> list[Asking]:
+    """The questions that are put about the resources, with the answers there are."""
+    return [
+        Asking(resource_id, question, given.get((resource_id, question.code), ""))
+        for resource_id, questions in put.items()
+        for question in questions
+    ]
+
+
+def answers_in(form: Form, put: Put) -> dict[tuple[UUID, str], str]:
+    """The answers as they were sent, by resource and code; blank ones left out."""
+    return {
+        (one.resource_id, one.question.code): sent for one in asking(put, {}) if (sent := form.text(one.name))
+    }
 
 
 def _choice(

@@ -7,6 +7,7 @@ shows asks the same functions.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,38 +24,120 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.orm import Session
 
 import app.identity.api
-import app.identity.ledger_api  # noqa: F401
+import app.identity.ledger_api
+import app.identity.people_api  # noqa: F401
+import exchange.requests.api  # noqa: F401 - pages are registered like the API's operations
+from app.console.words import FIELD_NAMES, PARTY_NAMES, tone
 from app.identity.cases import Asked
 from app.identity.permissions import REGISTRY, check, may, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
 from app.kernel.calendar import BEIJING
 from app.kernel.db import DbSession
-from app.kernel.errors import NotPermitted
+from app.kernel.errors import Fault, NotPermitted, Problem
 from app.kernel.law import cite
 from app.kernel.text import DEFAULT_LOCALE, Locale, Text, negotiate_locale
 from app.kernel.wire import Label
+from catalog.resources.codes import UPDATE_CYCLES
+from catalog.resources.labels import label
+from catalog.resources.states import DEFECT
 from exchange.terms import METHOD_NAMES
 
 LANGUAGE_COOKIE = "zhengtong-language"
 LANGUAGE_KEPT_S = 365 * 24 * 3600
+BASKET_COOKIE = "zhengtong-basket"
+BASKET_LIMIT = 50
+_ID = re.compile(r"[0-9a-f]{32}")
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
-STYLE_VERSION = hashlib.sha256((STATIC / "zt.css").read_bytes()).hexdigest()[:12]
+
+
+def static_address(name: str) -> str:
+    """The address of a file that every page needs; it changes with the file."""
+    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 
-# Where the pages are, for whoever may call the operation behind them.
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the console with its pages, each for whoever may call the operation behind it."""
+
+    label: Text
+    pages: tuple[tuple[str, Text, str], ...]
+
+
 NAVIGATION = (
-    ("/", Text("首页", "Home"), "console.home"),
-    ("/catalog", Text("资源目录", "Catalog"), "console.catalog"),
-    ("/requests", Text("共享申请", "Requests"), "console.requests"),
-    ("/negotiations", Text("协商", "Negotiations"), "console.negotiations"),
-    ("/agreements", Text("协议", "Agreements"), "console.agreements"),
-    ("/disputes", Text("争议", "Disputes"), "console.disputes"),
-    ("/plans", Text("采集计划", "Collection plans"), "console.plans"),
-    ("/ledger", Text("存证", "Ledger"), "console.ledger"),
-)
+    Section(Text("首页", "Home"), (("/", Text("首页", "Home"), "console.home"),)),
+    Section(Text("资源目录", "Catalog"), (
+        ("/catalog", Text("检索", "Search"), "console.catalog"),
+        ("/basket", Text("选购篮", "Basket"), "console.basket"),
+        ("/records", Text("本单位目录", "Our records"), "console.records"),
+        ("/review", Text("审核台", "Review desk"), "console.review"),
+        ("/imports", Text("批量导入", "Imports"), "console.imports"),
+        ("/quality", Text("目录质量", "Quality"), "console.quality"),
+        ("/following", Text("关注", "Following"), "console.following"),
+    )),
+    Section(Text("共享", "Sharing"), (
+        ("/requests", Text("共享申请", "Requests"), "console.requests"),
+        ("/negotiations", Text("协商", "Negotiations"), "console.negotiations"),
+        ("/agreements", Text("协议", "Agreements"), "console.agreements"),
+        ("/corrections", Text("校核", "Corrections"), "console.corrections"),
+        ("/policies", Text("自动同意规则", "Policies"), "console.policies"),
+    )),
+    Section(Text("争议", "Disputes"), (
+        ("/disputes", Text("案件", "Docket"), "console.disputes"),
+        ("/rulings", Text("裁决先例", "Precedents"), "console.rulings"),
+    )),
+    Section(Text("采集", "Collection"), (
+        ("/plans", Text("采集计划", "Plans"), "console.plans"),
+        ("/findings", Text("重复采集", "Findings"), "console.findings"),
+        ("/audit", Text("全目录审计", "Audit desk"), "console.audit"),
+        ("/notices", Text("通报", "Notices"), "console.notices"),
+        ("/precedents", Text("正当理由先例", "Precedents"), "console.precedents"),
+    )),
+    Section(Text("监督", "Supervision"), (
+        ("/supervision", Text("指标", "Figures"), "console.supervision"),
+        ("/sharing", Text("共享关系", "Who shares"), "console.sharing"),
+        ("/report", Text("年度报告", "Yearly report"), "console.report"),
+    )),
+    Section(Text("存证", "Ledger"), (("/ledger", Text("存证", "Ledger"), "console.ledger"),)),
+    Section(Text("管理", "Administration"), (
+        ("/agencies", Text("单位", "Agencies"), "console.agencies"),
+        ("/jurisdictions", Text("行政区划", "Jurisdictions"), "console.jurisdictions"),
+        ("/people", Text("人员", "People"), "console.people"),
+        ("/clients", Text("应用系统", "Systems"), "console.clients"),
+        ("/rules", Text("规则与日历", "Rules and calendar"), "console.rules"),
+        ("/endpoints", Text("数据源", "Data sources"), "console.endpoints"),
+    )),
+    Section(Text("说明", "Help"), (("/help", Text("办理流程", "How cases move"), "console.help"),)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A section of the navigation as the reader has it, and which of its pages is open."""
+
+    label: Text
+    href: str
+    current: bool
+    pages: tuple[tuple[str, Text, bool], ...]
+
+
+def places(actor: Actor, path: str) -> list[Place]:
+    """The sections that the reader may open; of each the pages."""
+    found = []
+    for section in NAVIGATION:
+        pages = [(to, label) for to, label, operation in section.pages if may(actor, operation)]
+        if pages:
+            told = tuple((to, label, _is_in(path, to)) for to, label in pages)
+            found.append(Place(section.label, pages[0][0], any(here for _, _, here in told), told))
+    return found
+
+
+def _is_in(path: str, to: str) -> bool:
+    return path == to or (to != "/" and path.startswith(f"{to}/"))
 
 
 def permit_page(operation: str, *, like: str) -> None:
@@ -124,10 +207,11 @@ def looking_at(operation: str, find: Find[E_co]) -> Any:
     return Depends(seen, scope="function")
 
 
-def acting_on(kind: str, find: Find[E_co]) -> Any:
-    """Dependency of the form route `/{id}/{act}`: whoever may do `kind.act` over the API, then `find`."""
+def acting_on(kind: str, find: Find[E_co], part: str) -> Any:
+    """Dependency of the routes of `/{id}/{act}`: whoever may do `kind.act` over the API, then `find`. `part` is
+    "step" for the act's page, "act" for doing it."""
 
-    def seen(id: UUID, act: str, view: View = looking(f"console.{kind}_act")) -> Seen[E_co]:
+    def seen(id: UUID, act: str, view: View = looking(f"console.{kind}_{part}")) -> Seen[E_co]:
         if f"{kind}.{act}" not in REGISTRY:
             raise NotPermitted()
         check(view.actor, f"{kind}.{act}")
@@ -137,13 +221,25 @@ def acting_on(kind: str, find: Find[E_co]) -> Any:
 
 
 def locale_of(request: Request, actor: Actor) -> Locale:
-    """?lang=, else the reader's own choice of before, else the person's, else what the browser asks for."""
-    for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
-        if chosen:
-            return "en" if chosen.lower().startswith("en") else DEFAULT_LOCALE
+    """?lang=, else the person's own choice, else this browser's of before, else what it asks for."""
+    if chosen := request.query_params.get("lang"):
+        return as_locale(chosen)
     if actor.kind is ActorKind.PERSON:
         return actor.locale
+    if kept := request.cookies.get(LANGUAGE_COOKIE):
+        return as_locale(kept)
     return negotiate_locale(request.headers.get("accept-language"))
+
+
+def as_locale(chosen: str) -> Locale:
+    """The language that a tag names; Chinese for all but English."""
+    return "en" if chosen.lower().startswith("en") else DEFAULT_LOCALE
+
+
+def basket_of(request: Request) -> list[UUID]:
+    """The resources that this browser has put aside to ask for or compare."""
+    kept = request.cookies.get(BASKET_COOKIE, "").split(".")[:BASKET_LIMIT]
+    return [UUID(one) for one in kept if _ID.fullmatch(one)]
 
 
 def render(
@@ -171,8 +267,11 @@ def render(
             actor=actor,
             signed_in=actor.kind is ActorKind.PERSON,
             roles=[ROLE_NAMES[role] for role in sorted(actor.roles)],
-            navigation=[(to, label) for to, label, operation in NAVIGATION if may(actor, operation)],
+            navigation=places(actor, request.url.path),
+            basket=len(basket_of(request)),
             path=request.url.path,
+            here=f"{address}?{urlencode(query)}" if query else address,
+            faults=_by_field(context.get("problem")),
             other_language=f"{address}?{urlencode([*query, ('lang', 'zh-CN' if locale == 'en' else 'en')])}",
             **context,
         )
@@ -185,6 +284,29 @@ def render(
             LANGUAGE_COOKIE, locale, max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True, secure=secure
         )
     return response
+
+
+def _by_field(problem: Problem | None) -> dict[str, list[Fault]]:
+    """The faults of a problem by the field of the page that each belongs to."""
+    found: dict[str, list[Fault]] = {}
+    for fault in problem.faults if problem is not None else ():
+        found.setdefault(place_of(fault.field), []).append(fault)
+    return found
+
+
+def place_of(pointer: str) -> str:
+    """The page's field that a fault's pointer leads to: `/terms/quota/rows_per_call` is `rows_per_call`."""
+    parts = [part for part in pointer.split("/") if part not in ("", "terms", "quota", "record", "query")]
+    return "-".join(parts)
+
+
+def field_name(pointer: str) -> Text:
+    """What people call the field of a fault."""
+    plain = "/" + "/".join(part for part in pointer.split("/") if part and not part.isdigit())
+    for start in ("/record", "/terms", "/quota", "/resources", "/query"):
+        plain = plain.removeprefix(start) or plain
+    last = plain.rsplit("/", 1)[-1]
+    return FIELD_NAMES.get(last) or label(plain)
 
 
 def actor_of(request: Request) -> Actor:
@@ -217,8 +339,19 @@ def _environment(locale: Locale) -> Environment:
             local, "yyyy年M月d日 HH:mm" if babel == "zh_CN" else "MMM d, yyyy, HH:mm", locale=babel
         )
 
-    def number(value: int) -> str:
+    def number(value: float) -> str:
         return format_decimal(value, locale=babel)
+
+    def put(value: object) -> str:
+        if isinstance(value, Text | Label):
+            return say(value)
+        if isinstance(value, datetime):
+            return moment(value)
+        if isinstance(value, date):
+            return day(value)
+        if isinstance(value, int | float):
+            return number(value)
+        return "" if value is None else str(value)
 
     def law(basis: str) -> str:
         return cite(basis).in_(locale)
@@ -229,14 +362,23 @@ def _environment(locale: Locale) -> Environment:
         "day": day,
         "moment": moment,
         "number": number,
+        "put": put,
         "law": law,
+        "tone": tone,
+        "place_of": place_of,
     }
     environment.globals.update(functions)
     environment.globals.update(
         lang=locale,
-        style=f"/static/zt.css?v={STYLE_VERSION}",
+        style=static_address("zt.css"),
+        htmx=static_address("htmx.min.js"),
+        verifier=static_address("verify.js"),
         between="、" if locale != "en" else ", ",
         method_names=METHOD_NAMES,
+        cycles=UPDATE_CYCLES,
+        defect_acts=DEFECT.acts,
+        parties=PARTY_NAMES,
+        field_name=field_name,
     )
     return environment
 

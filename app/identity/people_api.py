@@ -18,11 +18,12 @@ from app.kernel.actor import Actor, Role
 from app.kernel.db import DbSession
 from app.kernel.errors import NotFound
 from app.kernel.idempotency import ONCE, CreatingRoute
+from app.kernel.text import Locale
 from app.kernel.wire import LongText, Wire
 
 router = APIRouter(prefix="/api/v1", tags=["identity"], route_class=CreatingRoute)
 
-permit("me.sessions", "me.end_session", "me.begin_second_factor", "me.confirm_second_factor")
+permit("me.set_language", "me.sessions", "me.end_session", "me.begin_second_factor", "me.confirm_second_factor")
 permit(
     "person.suspend", "person.resume", "person.end_sessions", "person.reset_second_factor",
     roles=(Role.SECURITY_ADMINISTRATOR,), authority=True,
@@ -30,9 +31,15 @@ permit(
 permit("delegation.give", "delegation.end", roles=(Role.APPROVER,))
 permit("delegation.list", roles=(Role.CLERK, Role.APPROVER, Role.AUDIT_ADMINISTRATOR))
 WHILE_LACKING.update({
-    "me.read", "me.set_password", "me.sessions", "me.end_session", "me.begin_second_factor",
+    "me.read", "me.set_password", "me.set_language", "me.sessions", "me.end_session", "me.begin_second_factor",
     "me.confirm_second_factor", "session.end",
 })  # fmt: skip
+
+
+class Language(Wire):
+    """The language that one is answered in where a request asks for none."""
+
+    locale: Locale
 
 
 class SessionOut(Wire):
@@ -94,6 +101,15 @@ class DelegationOut(Wire):
     until: date
     reason: str
     ended_at: datetime | None
+
+
+@router.put("/me/language", status_code=204, operation_id="me.set_language")
+def set_language(
+    body: Language, actor: Annotated[Actor, permitted("me.set_language")], session: DbSession
+) -> Response:
+    """Keep the language one reads: of pages, mails and answers."""
+    session.get_one(Person, actor.id).locale = body.locale
+    return Response(status_code=204)
 
 
 @router.get("/me/sessions", operation_id="me.sessions")

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT_BYTES = 1 << 20  # JSON bodies
 UPLOAD_LIMIT_BYTES = 64 << 20  # files and batches of receipts, on the paths named in UPLOAD_PATHS
-UPLOAD_PATHS = ("/api/v1/imports", "/catalog/import", "/api/v1/gateway/receipts")
+UPLOAD_PATHS = ("/api/v1/imports", "/imports/new", "/catalog/import", "/api/v1/gateway/receipts")
 ATTACHMENT_LIMIT_BYTES = 9 << 20  # with the form around it; on paths that end in ATTACHING
 ATTACHING = "/attach"
 

@@ -39,7 +39,10 @@ class Browser:
     def send(
         self, action: str, entered: Mapping[str, Any] | None = None, *, expect: int = 200, **more: Any
     ) -> str:
-        """Fill in and send the page's form to `action`; hidden and chosen fields go as they stand."""
+        """Fill in and send the page's form to `action`; hidden and chosen fields go as they stand. Where the page
+        leads to the form by a link, that is followed first."""
+        if f'action="{action}"' not in self.page and f'href="{action}"' in self.page:
+            self.open(action)
         fields = {**self.fields(action), **(entered or {}), **more}
         headers = {"sec-fetch-site": "same-origin", "origin": PUBLIC_URL}
         answer = self.client.post(action, data=fields, headers=headers, follow_redirects=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Response
 
@@ -24,6 +25,8 @@ _DIFFER = Fault("/again", Text("两次输入的口令不一致", "the two are no
 permit_page("console.sign_in", like="session.create")
 permit_page("console.enter", like="session.create")
 permit_page("console.sign_out", like="session.end")
+permit_page("console.me", like="me.sessions")
+permit_page("console.end_session", like="me.end_session")
 permit_page("console.password", like="me.set_password")
 permit_page("console.second_factor", like="me.begin_second_factor")
 permit_page("console.begin_second_factor", like="me.begin_second_factor")
@@ -118,6 +121,19 @@ def sign_out(view: Annotated[View, looking("console.sign_out")]) -> Response:
     sessions.take_cookie(view.request, response)
     response.headers.update(sessions.FORGET)
     return response
+
+
+@router.get("/me", operation_id="console.me")
+def me_page(view: Annotated[View, looking("console.me")]) -> Response:
+    """Who one is here, where one is signed in, and how one proves it."""
+    return view.page("me.html", sessions=people.list_sessions(view.actor, view.request, view.session))
+
+
+@router.post("/me/sessions/{id:uuid}/end", operation_id="console.end_session")
+def end_session(view: Annotated[View, looking("console.end_session")], id: UUID) -> Response:
+    """Sign out elsewhere."""
+    people.end_one_session(id, view.actor, view.session)
+    return view.to("/me")
 
 
 @router.get("/password", operation_id="console.password")

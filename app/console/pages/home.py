@@ -1,182 +1,130 @@
-"""Home: what waits for the reader with its due date, and what the reader waits for. To whoever is not signed
-in it is the open catalog's search."""
+"""Home: what waits for the reader and by when, what the reader waits for, what changed in what it follows. To
+whoever is not signed in it is the open catalog's search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from sqlalchemy import select
 
-from app.console.due import Due, due_of
+from app.console.due import Due, due_at
+from app.console.forms import Sent
 from app.console.pages.catalog import search_page
-from app.console.view import View, looking
-from app.identity.permissions import permit
-from app.kernel.actor import ActorKind, Role
+from app.console.view import LANGUAGE_COOKIE, LANGUAGE_KEPT_S, View, as_locale, looking, permit_page, places
+from app.identity import people_api as people
+from app.identity import sessions
+from app.identity.permissions import WHILE_LACKING, permit
+from app.kernel.actor import ActorKind
 from app.kernel.text import Text
-from catalog.collection import findings
-from catalog.collection.states import FINDING
-from catalog.resources.models import Resource
-from catalog.resources.service import reviewed_jurisdictions, reviews, visible_to
-from catalog.resources.states import FILED, RESOURCE, RETURNED
-from exchange.disputes import service as disputes
-from exchange.disputes.models import Dispute
-from exchange.disputes.states import DISPUTE, UNDECIDED
-from exchange.negotiations import case as negotiations
-from exchange.negotiations.models import Negotiation
-from exchange.negotiations.states import NEGOTIATION, OPEN
-from exchange.parties import Bilateral, names_of
-from exchange.requests import service as requests
-from exchange.requests.states import DRAFT, REQUEST
+from catalog.following import api as following
+from exchange.telling.inbox import Matter, read_inbox
 
 router = APIRouter(include_in_schema=False)
 permit("console.home", anonymous=True)
+permit_page("console.language", like="me.set_language")
+WHILE_LACKING.add("console.language")
 
-SHOWN = 20
-# What a side may do at any time is not what it is waited for.
-_NEVER_AWAITED = frozenset(
-    {"withdraw", "open_dispute", "transfer", "discard", "record_settlement", "suspend"}
-)
+SHOWN = 30  # of each list; the rest is in the lists of each kind
+CHANGES_SHOWN = 8
+
+PATHS = {
+    "negotiation": "/negotiations", "dispute": "/disputes", "correction": "/corrections", "request": "/requests",
+    "policy": "/policies", "resource": "/catalog", "plan": "/plans",
+}  # fmt: skip
+KINDS = {
+    "negotiation": Text("协商", "Negotiation"),
+    "dispute": Text("争议", "Dispute"),
+    "correction": Text("校核", "Correction"),
+    "request": Text("共享申请", "Request"),
+    "policy": Text("规则", "Policy"),
+    "resource": Text("目录", "Record"),
+    "finding": Text("重复采集", "Finding"),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Matter:
-    """One line: what it is, between whom, in which state, what the reader may do, until when."""
+class Line:
+    """One matter: what it is, in which state, what the reader may do, until when."""
 
     href: str
     kind: Text
     title: Text
-    state: Text
+    state: str
+    state_name: Text
     acts: tuple[Text, ...]
+    overdue: bool
     due: Due | None
 
-    @property
-    def urgency(self) -> tuple[date, str]:
-        return (self.due.on if self.due and not self.due.paused else date.max, self.href)
+
+def address_of(kind: str, id: UUID, within: UUID | None = None) -> str:
+    """Where the console shows a case."""
+    return f"/plans/{within}#finding-{id}" if kind == "finding" else f"{PATHS[kind]}/{id}"
 
 
 @router.get("/", operation_id="console.home")
 def home(view: Annotated[View, looking("console.home")]) -> Response:
-    """What waits for me, overdue first, and what I wait for."""
+    """What waits for me, overdue first, what I wait for, and what changed in what I follow."""
     if view.actor.kind is not ActorKind.PERSON:
         return search_page(view)
-    mine, theirs = _negotiations(view)
-    disputed, before_authority = _disputes(view)
-    drafts, unfiled = _requests(view)
-    waiting = [*mine, *disputed, *drafts, *_resources(view), *_findings(view)]
-    awaited = [*theirs, *before_authority, *unfiled]
+    mine: Sequence[Line] = ()
+    ours: Sequence[Line] = ()
+    awaited: Sequence[Line] = ()
+    if view.may("inbox.read"):
+        found = read_inbox(view.session, by=view.actor)
+        waiting = _lines(view, found.waiting)
+        mine = [line for line in waiting if line.acts]
+        ours = [line for line in waiting if not line.acts]
+        awaited = _lines(view, found.awaited)
+    told = following.list_changes(
+        view.session, view.actor, following.Unread(unread=True, limit=CHANGES_SHOWN)
+    )
     return view.page(
-        "home.html", done=None, waiting=sorted(waiting, key=lambda matter: matter.urgency),
-        awaited=sorted(awaited, key=lambda matter: matter.urgency),
+        "home.html", lists=_lists(mine, ours, awaited), followed=told.items, shown=SHOWN,
+        overdue=sum(line.overdue for line in mine), ways=places(view.actor, "")[1:],
     )  # fmt: skip
 
 
-def _negotiations(view: View) -> tuple[list[Matter], list[Matter]]:
-    if not view.may("negotiation.list"):
-        return [], []
-    waiting = negotiations.list_negotiations(view.session, by=view.actor, waiting=True, limit=SHOWN)
-    seen = {row.id for row in waiting}
-    rows = negotiations.list_negotiations(view.session, by=view.actor, limit=2 * SHOWN)
-    theirs = [row for row in rows if row.id not in seen and row.state in OPEN][:SHOWN]
-    due = due_of(view, "negotiation", [row.id for row in [*waiting, *theirs]])
-    between = _between(view, [*waiting, *theirs])
-    kind = Text("协商", "Negotiation")
-
-    def matter(row: Negotiation, acts: Iterable[str]) -> Matter:
-        labels = tuple(NEGOTIATION.acts[act] for act in acts if act not in _NEVER_AWAITED)
-        state = NEGOTIATION.states[row.state]
-        return Matter(f"/negotiations/{row.id}", kind, between[row.id], state, labels, due.get(row.id))
-
-    allowed = [(row, negotiations.allowed_acts(view.session, row, by=view.actor)) for row in waiting]
-    return [matter(row, acts) for row, acts in allowed], [matter(row, ()) for row in theirs]
-
-
-def _disputes(view: View) -> tuple[list[Matter], list[Matter]]:
-    if not view.may("dispute.list"):
-        return [], []
-    waiting = disputes.list_disputes(view.session, by=view.actor, waiting=True, limit=SHOWN)
-    seen = {row.id for row in waiting}
-    rows = disputes.list_disputes(view.session, by=view.actor, limit=2 * SHOWN)
-    theirs = [row for row in rows if row.id not in seen and row.state in UNDECIDED][:SHOWN]
-    due = due_of(view, "dispute", [row.id for row in [*waiting, *theirs]])
-    between = _between(view, [*waiting, *theirs])
-    kind = Text("争议", "Dispute")
-
-    def matter(row: Dispute, acts: Iterable[str]) -> Matter:
-        labels = tuple(DISPUTE.acts[act] for act in acts if act not in _NEVER_AWAITED)
-        return Matter(
-            f"/disputes/{row.id}", kind, between[row.id], DISPUTE.states[row.state], labels, due.get(row.id)
-        )
-
-    allowed = [(row, disputes.allowed_acts(view.session, row, by=view.actor)) for row in waiting]
-    return [matter(row, acts) for row, acts in allowed], [matter(row, ()) for row in theirs]
-
-
-def _requests(view: View) -> tuple[list[Matter], list[Matter]]:
-    """Drafts: for the approver to file, for the clerk to wait for."""
-    if not view.may("request.list") or view.actor.agency_id is None:
-        return [], []
-    mine: list[Matter] = []
-    theirs: list[Matter] = []
-    for row in requests.list_requests(view.session, by=view.actor, state=DRAFT, limit=SHOWN):
-        acts = requests.allowed_acts(row, by=view.actor)
-        labels = tuple(REQUEST.acts[act] for act in acts if act not in _NEVER_AWAITED)
-        title = Text(row.title, row.title)
-        matter = Matter(
-            f"/requests/{row.id}", Text("共享申请", "Request"), title, REQUEST.states[row.state], labels, None
-        )
-        (mine if "file" in acts else theirs).append(matter)
-    return mine, theirs
-
-
-def _resources(view: View) -> list[Matter]:
-    """Records filed for the authority to review, and those returned to their agency."""
-    query = select(Resource).where(visible_to(view.actor))
-    if reviews(view.actor):
-        query = query.where(
-            Resource.state == FILED, Resource.jurisdiction_id.in_(reviewed_jurisdictions(view.actor))
-        )
-        act = RESOURCE.acts["publish"]
-    elif view.actor.roles & {Role.CLERK, Role.APPROVER}:
-        query = query.where(Resource.state == RETURNED, Resource.agency_id == view.actor.agency_id)
-        act = RESOURCE.acts["edit" if Role.CLERK in view.actor.roles else "file"]
-    else:
-        return []
-    rows = list(view.session.scalars(query.order_by(Resource.updated_at).limit(SHOWN)))
-    due = due_of(view, "resource", [row.id for row in rows])
+def _lists(
+    mine: Sequence[Line], ours: Sequence[Line], awaited: Sequence[Line]
+) -> list[tuple[Text, Text, Sequence[Line]]]:
     return [
-        Matter(
-            f"/catalog/{row.id}", Text("目录", "Record"), Text(row.title, row.title_en or row.title),
-            RESOURCE.states[row.state], (act,), due.get(row.id),
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-def _findings(view: View) -> list[Matter]:
-    """Findings that wait for the reader's agency: to answer, or to decide."""
-    if not view.may("finding.list"):
-        return []
-    rows = findings.list_findings(view.session, by=view.actor, waiting=True, limit=SHOWN)
-    due = due_of(view, "finding", [finding.id for finding, _ in rows])
-    return [
-        Matter(
-            f"/plans/{plan.id}#finding-{finding.id}",
-            Text("重复采集", "Finding"),
-            Text("{plan}：{item}", "{plan}: {item}").with_(plan=plan.title, item=finding.typed_item.name),
-            FINDING.states[finding.state],
-            tuple(FINDING.acts[act] for act in findings.allowed_acts(finding, plan, by=view.actor)),
-            due.get(finding.id),
-        )
-        for finding, plan in rows
+        (Text("待我办理", "Waiting for me"), Text("没有待您办理的事项。", "Nothing waits for you."), mine),
+        (
+            Text("待本单位其他人员办理", "Waiting for others of my agency"),
+            Text("没有待本单位其他人员办理的事项。", "Nothing waits for others of your agency."),
+            ours,
+        ),
+        (
+            Text("等待对方办理", "Waiting for the other side"),
+            Text("没有等待对方的事项。", "You are waiting for nobody."),
+            awaited,
+        ),
     ]
 
 
-def _between(view: View, rows: Sequence[Bilateral]) -> dict[UUID, Text]:
-    names = names_of(view.session, {i for row in rows for i in (row.requester_id, row.provider_id)})
-    arrow = Text("{a} → {b}", "{a} → {b}")
-    return {row.id: arrow.with_(a=names[row.requester_id], b=names[row.provider_id]) for row in rows}  # type: ignore[attr-defined]  # every Bilateral is Stateful too
+def _lines(view: View, matters: Sequence[Matter]) -> list[Line]:
+    dated = due_at(view, {one.id: one.due for one in matters})
+    return [
+        Line(
+            address_of(one.machine.kind, one.id, one.within), KINDS[one.machine.kind], one.title, one.state,
+            one.machine.states[one.state], tuple(one.machine.acts[act] for act in one.acts), one.overdue,
+            dated.get(one.id),
+        )
+        for one in matters
+    ]  # fmt: skip
+
+
+@router.post("/language", operation_id="console.language")
+def set_language(view: Annotated[View, looking("console.language")], form: Sent) -> Response:
+    """Keep the language for the person, wherever they sign in next."""
+    locale = as_locale(form.text("lang"))
+    people.set_language(people.Language(locale=locale), view.actor, view.session)
+    response = view.to(sessions.local_address(form.text("next")))
+    response.set_cookie(
+        LANGUAGE_COOKIE, locale, max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True,
+        secure=view.request.url.scheme == "https",
+    )  # fmt: skip
+    return response

@@ -20,6 +20,20 @@ router = APIRouter(include_in_schema=False)
 permit_page("console.ledger", like="ledger.proof")
 
 
+WORDS = {
+    "leaf": Text("叶的摘要", "Hash of the leaf"),
+    "fold": Text("第 {n} 步：与邻节点合并", "Step {n}: joined with its neighbour"),
+    "root": Text("与检查点的树根比较", "Compared with the root of the checkpoint"),
+    "signature": Text("检查点的 Ed25519 签名", "The checkpoint's Ed25519 signature"),
+    "content": Text("内容的摘要", "Hash of the content"),
+    "unable": Text("本浏览器不能核验 Ed25519 签名", "This browser cannot verify Ed25519 signatures"),
+    "holds": Text("一致", "holds"),
+    "fails": Text("不一致", "does not hold"),
+    "all": Text("核验通过：条目在账本中，未被更改。", "Verified: the entry is in the ledger, unchanged."),
+    "not": Text("核验没有通过。", "It could not be verified."),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Fold:
     """One step up the tree: the node so far, its neighbour, and on which side that stands."""
@@ -51,7 +65,7 @@ def ledger_page(view: Annotated[View, looking("console.ledger")], entry: str = "
     root = _printed(latest.root) if latest else ""
     leaf = _printed(merkle.leaf_hash(proof.leaf.encode())) if proof else ""
     return view.page(
-        "ledger.html", status=problem.status if problem else 200, latest=latest, root=root, entry=entry.strip(), proof=proof,
+        "ledger.html", words={name: text.in_(view.locale) for name, text in WORDS.items()}, status=problem.status if problem else 200, latest=latest, root=root, entry=entry.strip(), proof=proof,
         steps=steps, leaf=leaf, holds=bool(proof) and (steps[-1].result if steps else leaf) == root, problem=problem, origin=signer.origin,
         public_key=_printed(signer.public_key),
         signature_holds=_holds(latest.note, signer) if latest else False,

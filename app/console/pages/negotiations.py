@@ -1,55 +1,94 @@
-"""Negotiations: the thread with the terms on the table beside it, and every act of a party on them."""
+"""Negotiations: the list, and one thread with the terms on the table, what each side may do and why not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy import select
 
+from app.console import charts
 from app.console import terms as pages
+from app.console.acts import Case, act_routes, names, offered, refused
 from app.console.due import clocks_of
-from app.console.forms import Act, Form, Sent, perform
-from app.console.view import Seen, View, acting_on, looking, looking_at, permit_page
+from app.console.forms import NOTE, REASON, Act, Field, Form
+from app.console.sheets import Cell, Register, Table, onward, state_tabs
+from app.console.view import Seen, View, looking, looking_at, permit_page
 from app.identity.models import Agency
-from app.identity.permissions import permit
-from app.kernel.actor import ROLE_NAMES
-from app.kernel.errors import Problem
-from app.kernel.machine import Machine, Party
+from app.kernel.calendar import BEIJING
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
+from exchange.agreements.models import Agreement
 from exchange.disputes import api as disputes
 from exchange.negotiations import api, wire
 from exchange.negotiations.case import current_terms, find_negotiation, moment_of
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, hindrance
 from exchange.parties import parties_of
+from exchange.requests import api as requests
 from exchange.terms import Terms
 from exchange.wire import OptionalReason, Reason, ToTerms, VersionOut
 
 router = APIRouter(include_in_schema=False)
 permit_page("console.negotiations", like="negotiation.list")
 permit_page("console.negotiation", like="negotiation.read")
-permit("console.negotiation_act")
+permit_page("console.negotiation_attachment", like="negotiation.attachment")
+permit_page("console.request_narrower", like="negotiation.request_narrower")
 
 AGENCIES_OFFERED = 500
 
+
+def _agencies(view: View) -> dict[str, Text]:
+    rows = view.session.execute(
+        select(Agency.id, Agency.name, Agency.name_en).order_by(Agency.name).limit(AGENCIES_OFFERED)
+    )
+    return {str(row.id): Text(row.name, row.name_en or row.name) for row in rows}
+
+
+def _read_points(form: Form) -> Mapping[str, Any]:
+    points = [
+        {"field": "", "text": line.strip()} for line in form.text("points").splitlines() if line.strip()
+    ]
+    return {"points": points} | ({"reason": form.text("reason")} if form.text("reason") else {})
+
+
+_HASH = Field("terms_hash", kind="hidden")
 ACTS = {
-    "ask_material": Act(api.ask_material, Reason),
-    "supply_material": Act(api.supply_material, Reason),
-    "ask_extension": Act(api.ask_extension, wire.Extension),
-    "extend": Act(api.extend, OptionalReason),
-    "refuse_extension": Act(api.refuse_extension, Reason),
-    "transfer": Act(api.transfer, wire.Transfer),
-    "draft_terms": Act(api.draft_terms, wire.DraftTerms),
-    "offer": Act(api.offer, ToTerms),
-    "counter_offer": Act(api.counter_offer, ToTerms),
-    "accept": Act(api.accept, ToTerms),
-    "agree": Act(api.agree, ToTerms),
-    "refuse": Act(api.refuse, wire.Refuse),
-    "withdraw": Act(api.withdraw, OptionalReason),
-    "open_dispute": Act(disputes.open_dispute, Reason),
-}
+    "agree": Act(
+        api.agree, ToTerms, (_HASH,), part="negotiations/signed.html",
+        says=Text("协议立即生效，网关按所同意的条款放行（809 第二十二条）。", "The agreement is in force at once; the gateway lets through what the terms say (Decree 809 Art. 22)."),
+    ),
+    "accept": Act(api.accept, ToTerms, (_HASH,), part="negotiations/signed.html"),
+    "offer": Act(api.offer, ToTerms, (_HASH, NOTE), part="negotiations/signed.html",
+                 says=Text("您的办理即本单位对该版条款的同意。", "Doing so is your agency's consent to these terms.")),
+    "counter_offer": Act(api.counter_offer, ToTerms, (_HASH, NOTE), part="negotiations/signed.html",
+                         says=Text("您的办理即本单位对该版条款的同意。", "Doing so is your agency's consent to these terms.")),
+    "draft_terms": Act(api.draft_terms, wire.DraftTerms,
+                       (Field("note", Text("给审核人的说明", "Note to the approver"), required=False),), terms=True,
+                       says=Text("由审核人提出后对方才能看到。", "The other side sees it when the approver offers it.")),
+    "agree_in_principle": Act(
+        api.agree_in_principle, wire.InPrinciple,
+        (Field("points", Text("待商事项，一行一项", "Open points, one on each line")), NOTE), reads=_read_points,
+        says=Text("答复期限不停止计算。", "The time to reply runs on."),
+    ),
+    "comment": Act(api.comment, wire.NewComment, (Field("body", Text("意见", "Comment")),)),
+    "attach": Act(api.attach, None, (Field("file", Text("文件", "File"), "file", hint=Text("PDF、图片或办公文档，不超过 8 MB；摘要记入存证", "PDF, image or office file up to 8 MB; its hash goes into the ledger")),), takes_file=True),
+    "ask_material": Act(api.ask_material, Reason, (Field("reason", Text("须补正的材料", "What is missing"), hint=Text("补正通知只能发出一次，请一次列明。", "Notice is given once: list everything.")),)),
+    "supply_material": Act(api.supply_material, Reason, (Field("reason", Text("补正材料", "The material")),)),
+    "ask_extension": Act(api.ask_extension, wire.Extension, (Field("working_days", Text("延长工作日数", "Working days"), "number"), REASON)),
+    "extend": Act(api.extend, OptionalReason, (NOTE,)),
+    "refuse_extension": Act(api.refuse_extension, Reason, (REASON,)),
+    "transfer": Act(api.transfer, wire.Transfer, (Field("to_agency_id", Text("数据持有单位", "The agency that holds the data"), "select", options=_agencies), REASON), grave=True),
+    "refuse": Act(
+        api.refuse, wire.Refuse,
+        (Field("ground", Text("理由类别", "Ground"), "select", options={code: Text(f"{g.label.zh}（{g.basis}）", f"{g.label.en} ({g.basis})") for code, g in GROUNDS.items()}),
+         Field("reason", Text("具体理由", "Reasons"), hint=Text("告知需求方；需求方可据此报请主管部门协调。", "The requester is told, and may turn to the authority."))),
+        grave=True,
+    ),
+    "open_dispute": Act(disputes.open_dispute, Reason, (REASON,), says=Text("主管部门受理后双方陈述，依法裁决。", "The authority hears both sides and rules."), grave=True),
+    "withdraw": Act(api.withdraw, OptionalReason, (NOTE,), grave=True),
+}  # fmt: skip
 
 
 @router.get("/negotiations", operation_id="console.negotiations")
@@ -61,49 +100,82 @@ def list_negotiations(
 ) -> Response:
     """Negotiations of one's own agency, or under one's authority."""
     state = state if state in NEGOTIATION.states else None
-    chosen = wire.Chosen(state=state, waiting=waiting, cursor=cursor)
-    found = api.list_negotiations(view.session, view.actor, chosen)
-    return view.page(
-        "negotiations/list.html", found=found, states=NEGOTIATION.states, state=state, waiting=waiting
+    found = api.list_negotiations(
+        view.session, view.actor, wire.Chosen(state=state, waiting=waiting, cursor=cursor)
     )
+    rows = [
+        [
+            Cell(Text("{a} → {b}", "{a} → {b}").with_(a=_of(row.requester.name), b=_of(row.provider.name)),
+                 f"/negotiations/{row.id}", late=row.overdue),
+            Cell(row.state_name, state=row.state),
+            Cell(Text("等待补正", "waiting for material") if row.waiting_for_material else ""),
+            Cell(row.updated_at),
+        ]
+        for row in found.items
+    ]  # fmt: skip
+    columns = (
+        Text("需求方 → 提供方", "Requester → provider"), Text("状态", "State"), Text("备注", "Note"), Text("最近变化", "Last change"),
+    )  # fmt: skip
+    title = Text("协商", "Negotiations")
+    table = Table(columns, rows, title, Text("没有协商。", "No negotiations."))
+    tabs = state_tabs("/negotiations", NEGOTIATION.states, state, waiting)
+    more = onward("/negotiations", found.next, state=state, waiting="true" if waiting else None)
+    return view.page("list.html", register=Register(title, table, tabs, more=more))
+
+
+def _of(label: Any) -> Text:
+    return Text(label.zh, label.en)
 
 
 @router.get("/negotiations/{id:uuid}", operation_id="console.negotiation")
 def negotiation_page(
     seen: Annotated[Seen[Negotiation], looking_at("console.negotiation", find_negotiation)],
+    before: int | None = None,
+    after: int | None = None,
 ) -> Response:
-    """One negotiation."""
-    return _negotiation(seen)
-
-
-def _negotiation(
-    seen: Seen[Negotiation], problem: Problem | None = None, form: Form | None = None
-) -> Response:
-    view, case, entered = seen.view, seen.case, form or Form()
-    told = api.represent(seen.asked)
+    """One negotiation; with two numbers also what changed between those versions."""
+    view, told = seen.view, api.represent(seen.asked)
     versions = api.list_versions(seen.asked)
-    resource_ids = {part.resource_id for version in versions for part in version.terms.resources}
-    records = pages.records_of(view.session, resource_ids)
-    entry = None
-    if "draft_terms" in told.allowed:
-        start = (told.draft or told.terms).terms
-        entry = (
-            pages.entry_from_form(entered, records)
-            if entered.act == "draft_terms"
-            else pages.entry_from_terms(start, records)
-        )
+    records = pages.records_of(
+        view.session, {part.resource_id for version in versions for part in version.terms.resources}
+    )
+    known = {version.number: version.terms for version in versions}
+    chosen = (before, after) if before in known and after in known else None
+    moment = moment_of(view.session, seen.case, told.state, NEGOTIATION.acts)
+    case = _case(seen, "", Form())
+    start = (told.draft or told.terms).terms
+    events = api.list_events(seen.asked)
     return view.page(
-        "negotiations/one.html", status=problem.status if problem else 200, here=f"/negotiations/{case.id}",
-        negotiation=told, parts=pages.told(told.terms.terms, records),
+        "negotiations/one.html", negotiation=told, versions=versions, events=events, case=case,
+        parts=pages.told(told.terms.terms, records), records=records,
         changes=_changes_to(told.terms, versions, records),
+        chosen=chosen, chosen_changes=pages.told_changes(known[chosen[0]], known[chosen[1]], records) if chosen else None,  # type: ignore[index]  # both are known
         draft_changes=pages.told_changes(told.terms.terms, told.draft.terms, records) if told.draft else None,
-        draft_parts=pages.told(told.draft.terms, records) if told.draft else None,
         narrower=pages.told(told.narrower.terms, records) if told.narrower else None,
-        versions=versions, events=api.list_events(seen.asked), entry=entry, grounds=GROUNDS,
-        acts=[act for act in told.allowed if act in ACTS], act_names=NEGOTIATION.acts, why_not=_why_not(seen, told.allowed),
-        agencies=_agencies(view) if "transfer" in told.allowed else [],
-        clocks=clocks_of(view, told.deadlines), problem=problem, entered=entered, done=view.request.query_params.get("done"),
+        entry=pages.entry_from_terms(start, records) if "draft_terms" in told.allowed else None,
+        offers=[one for one in offered(case, ACTS) if one.name not in ("draft_terms", "comment")],
+        refused=refused(view, case, parties_of(view.actor, seen.case), lambda act: hindrance(moment, act)),
+        act_names=NEGOTIATION.acts, clocks=clocks_of(view, told.deadlines), picture=_picture(view, told, events),
+        may_narrow=view.may("negotiation.request_narrower"), done=view.request.query_params.get("done"),
     )  # fmt: skip
+
+
+def _picture(view: View, told: wire.NegotiationOut, events: Any) -> Any:
+    """The path of the negotiation: what happened, and what is due."""
+    shown = [event for event in events if event.act not in ("draft_terms", "comment", "attach")]
+    marks = [
+        charts.Mark(
+            event.at,
+            event.act_name.en if view.locale == "en" else event.act_name.zh,
+            f"{event.at.astimezone(BEIJING):%m-%d %H:%M}",
+        )
+        for event in shown[-10:]
+    ]
+    for clock in clocks_of(view, told.deadlines):
+        due = next(one.due_at for one in told.deadlines if one.due_on == clock.due.on)
+        words = clock.duty.en if view.locale == "en" else clock.duty.zh
+        marks.append(charts.Mark(due, words, f"{clock.due.on:%m-%d}", ahead=True, late=clock.due.overdue))
+    return charts.path(marks, Text("办理经过与期限", "What happened and what is due").in_(view.locale))
 
 
 def _changes_to(current: VersionOut, versions: list[VersionOut], records: Any) -> Any:
@@ -115,60 +187,71 @@ def _changes_to(current: VersionOut, versions: list[VersionOut], records: Any) -
     return pages.told_changes(before, current.terms, records) if before else None
 
 
-def _why_not(seen: Seen[Negotiation], allowed: list[str]) -> list[tuple[Text, Text]]:
-    """Acts of the reader's side that are not open to the reader now, each with the reason."""
-    view, case = seen.view, seen.case
-    parties = parties_of(view.actor, case)
-    moment = moment_of(view.session, case, case.state, NEGOTIATION.acts)
-    told = []
-    for act in acts_of_side(NEGOTIATION, case.state, parties):
-        if act not in allowed:
-            reason = hindrance(moment, act) or who_may(NEGOTIATION, case.state, act, parties)
-            told.append((NEGOTIATION.acts[act], reason))
-    return told
+def _case(seen: Seen[Negotiation], act: str, form: Form) -> Case:
+    view, told = seen.view, api.represent(seen.asked)
+    signed = told.draft if act in ("offer", "counter_offer") and told.draft else told.terms
+    context: dict[str, Any] = {"negotiation": told}
+    if act in ACTS:
+        records = pages.records_of(view.session, [part.resource_id for part in signed.terms.resources])
+        before = told.terms.terms if signed is told.draft else None
+        context |= {
+            "signed": signed, "parts": pages.told(signed.terms, records),
+            "changes": pages.told_changes(before, signed.terms, records) if before else None,
+        }  # fmt: skip
+        if act == "draft_terms":
+            filled = bool(form.all("method"))
+            start = (told.draft or told.terms).terms
+            context["entry"] = (
+                pages.entry_from_form(form, records) if filled else pages.entry_from_terms(start, records)
+            )
+    mine = view.actor.agency_id
+    others = [one.name for one in (told.requester, told.provider) if one.id != mine]
+    if act in ("ask_extension", "open_dispute", "refuse", "agree"):
+        others.append(told.authority.name)
+    title = Text("{a} → {b}", "{a} → {b}").with_(a=_of(told.requester.name), b=_of(told.provider.name))
+    return Case(
+        f"/negotiations/{told.id}", title, NEGOTIATION, told.state, told.version, told.allowed,
+        [] if act == "draft_terms" else names(others), context, {"terms_hash": signed.terms_hash},
+    )  # fmt: skip
 
 
-def acts_of_side(machine: Machine, state: str, parties: frozenset[Party]) -> list[str]:
-    """The acts that somebody of these parties may do in `state`."""
-    return [
-        row.act
-        for row in machine.rows
-        if row.source == state and any(party in parties for party, _ in row.by)
-    ]
+def _terms(seen: Seen[Negotiation], form: Form) -> Mapping[str, Any] | None:
+    if form.act != "draft_terms":
+        return None
+    on_table = current_terms(seen.view.session, seen.case).typed
+    records = pages.records_of(seen.view.session, [part.resource_id for part in on_table.resources])
+    return pages.entry_from_form(form, records).wire()
 
 
-def who_may(machine: Machine, state: str, act: str, parties: frozenset[Party]) -> Text:
-    """Which role of the reader's own side does an act."""
-    row = machine.find(state, act)
-    names = [ROLE_NAMES[role] for party, role in (row.by if row else ()) if role and party in parties]
-    return Text("由本单位的{zh}办理。", "For your agency's {en}.").with_(
-        zh="、".join(n.zh for n in names), en=", ".join(n.en for n in names)
-    )
+def _then(seen: Seen[Negotiation], act: str, done: Any) -> str:
+    """Where an act leads: to the dispute it opened, to the agreement it made, away from what was handed over."""
+    if act == "open_dispute":
+        return f"/disputes/{done.id}"
+    if act == "transfer":
+        return "/negotiations"
+    if act == "agree":
+        made = seen.view.session.scalar(select(Agreement.id).where(Agreement.negotiation_id == seen.case.id))
+        if made is not None:
+            return f"/agreements/{made}"
+    return f"/negotiations/{seen.case.id}"
 
 
-def _agencies(view: View) -> list[tuple[str, Text]]:
-    rows = view.session.execute(
-        select(Agency.id, Agency.name, Agency.name_en).order_by(Agency.name).limit(AGENCIES_OFFERED)
-    )
-    return [(str(row.id), Text(row.name, row.name_en or row.name)) for row in rows]
-
-
-@router.post("/negotiations/{id:uuid}/{act}", operation_id="console.negotiation_act")
-def act_on_negotiation(
-    seen: Annotated[Seen[Negotiation], acting_on("negotiation", find_negotiation)], form: Sent
+@router.get(
+    "/negotiations/{id:uuid}/attachments/{attachment_id:uuid}", operation_id="console.negotiation_attachment"
+)
+def read_attachment(
+    seen: Annotated[Seen[Negotiation], looking_at("console.negotiation_attachment", find_negotiation)],
 ) -> Response:
-    """Do one act of a party."""
-    try:
-        terms = None
-        if form.act == "draft_terms":
-            on_table = current_terms(seen.view.session, seen.case).typed
-            records = pages.records_of(seen.view.session, [part.resource_id for part in on_table.resources])
-            terms = pages.entry_from_form(form, records).wire()
-        done = perform(ACTS, seen.asked, form, terms)
-    except Problem as problem:
-        return _negotiation(seen, problem, form)
-    if form.act == "open_dispute":
-        return seen.view.to(f"/disputes/{done.id}?done=open")
-    if form.act == "transfer":  # it is the other agency's now
-        return seen.view.to("/negotiations")
-    return seen.view.to(f"/negotiations/{seen.case.id}?done={form.act}")
+    """The content of an attachment, as a download."""
+    return api.read_attachment(seen.asked, seen.view.request.path_params["attachment_id"])
+
+
+@router.post("/negotiations/{id:uuid}/request_narrower", operation_id="console.request_narrower")
+def request_narrower(
+    seen: Annotated[Seen[Negotiation], looking_at("console.request_narrower", find_negotiation)],
+) -> Response:
+    """A new draft for what the provider, refusing, said it could share."""
+    return seen.view.to(f"/requests/{requests.request_narrower(seen.asked).id}")
+
+
+act_routes(router, "/negotiations", "negotiation", find_negotiation, ACTS, _case, terms=_terms, then=_then)
