@@ -52,6 +52,22 @@ class Form:
         return int(sent)
 
 
+class Entered(dict[str, Any]):
+    """Values of a form, nested as a record is; what was not entered is None."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__((name, _entered(value)) for name, value in values.items())
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def _entered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Entered(value)
+    return [_entered(one) for one in value] if isinstance(value, list) else value
+
+
 async def _sent(request: Request) -> Form:
     data = await request.form(max_fields=FIELD_LIMIT, max_files=1)
     return Form(data, str(request.path_params.get("act", "")))

@@ -175,7 +175,9 @@ def entry_from_form(form: Form, records: Mapping[UUID, ResourceRecord]) -> Entry
         }  # fmt: skip
         parts.append(_choice(resource_id, record, kept, form.text(f"scope.{resource_id}")))
     columns = [form.all(f"purpose_{name}") for name in Purpose.model_fields]
-    rows = [dict(zip(Purpose.model_fields, row, strict=True)) for row in zip(*columns, strict=False)]
+    rows = [
+        dict(zip(Purpose.model_fields, row, strict=True)) for row in zip(*columns, strict=False) if any(row)
+    ]
     return Entry(tuple(parts), tuple(rows), {name: form.text(name) for name in (*_QUOTA, *_PLAIN)})
 
 

@@ -269,6 +269,7 @@ def render(
             roles=[ROLE_NAMES[role] for role in sorted(actor.roles)],
             navigation=places(actor, request.url.path),
             basket=len(basket_of(request)),
+            may=lambda operation: may(actor, operation),
             path=request.url.path,
             here=f"{address}?{urlencode(query)}" if query else address,
             faults=_by_field(context.get("problem")),

@@ -26,7 +26,7 @@ from app.settings import Settings, data_folder, keys_of
 PROVIDER_PORT_OFFSET = 2
 TRANSCRIPT = "story.txt"
 SHOWN = (
-    "data.catalog", "data.mediator1", "data.mediator2", "data.security", "data.system", "data.audit",
+    "data.approver", "data.catalog", "data.mediator1", "data.mediator2", "data.security", "data.system", "data.audit",
     "housing.clerk", "housing.approver", "civil.clerk", "civil.approver", "dh_edu.clerk", "dh_edu.approver",
     "dh_housing.clerk", "dh_housing.approver", "dh_data.mediator1", "dh_data.mediator2",
 )  # fmt: skip

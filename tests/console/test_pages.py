@@ -132,7 +132,7 @@ def drafted(desks: Desks) -> tuple[str, str]:
     }  # fmt: skip
     clerk.send("/requests/new", {**chosen, "rows_per_call": "999999999"}, expect=422)
     assert "单次行数超过每日行数" in clerk.page
-    assert clerk.fields("/requests/new")["purpose_business_matter"] == ["生育服务登记"]
+    assert clerk.fields("/requests/new")["purpose_business_matter"] == ["生育服务登记", ""]
     clerk.send("/requests/new", {**chosen, "rows_per_call": "100"})
     return clerk.address, f"/catalog/{resource}"
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 
 from app.console.acts import Case, act_routes, names, offered
 from app.console.due import clocks_of
-from app.console.forms import REASON, Act, Field, Form, Sent, validated
+from app.console.forms import REASON, Act, Entered, Field, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Tab, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
 from app.kernel.errors import Fault, Invalid, Problem
@@ -272,9 +272,9 @@ def _editor(
     problem: Problem | None = None,
     checked: Any = None,
 ) -> Response:
-    rows = [*items, *({} for _ in range(ITEM_ROWS))]
+    rows = [Entered(item) for item in [*items, *({} for _ in range(ITEM_ROWS))]]
     return view.page(
-        "plans/edit.html", status=problem.status if problem else 200, here=here, action=here, record=values, rows=rows,
+        "plans/edit.html", status=problem.status if problem else 200, here=here, action=here, record=Entered(values), rows=rows,
         version=version, problem=problem, checked=checked, means=MEANS, update_cycles=UPDATE_CYCLES, data_types=DATA_TYPES,
     )  # fmt: skip
 

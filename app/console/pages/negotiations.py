@@ -156,7 +156,7 @@ def negotiation_page(
         offers=[one for one in offered(case, ACTS) if one.name not in ("draft_terms", "comment")],
         refused=refused(view, case, parties_of(view.actor, seen.case), lambda act: hindrance(moment, act)),
         act_names=NEGOTIATION.acts, clocks=clocks_of(view, told.deadlines), picture=_picture(view, told, events),
-        may_narrow=view.may("negotiation.request_narrower"), done=view.request.query_params.get("done"),
+        may_narrow=view.may("negotiation.request_narrower"), may_see_request=view.may("request.read"), done=view.request.query_params.get("done"),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 
 from app.console.acts import Case, act_routes, names, offered
 from app.console.due import clocks_of
-from app.console.forms import NOTE, Act, Field, Form, Sent, validated
+from app.console.forms import NOTE, Act, Entered, Field, Form, Sent, validated
 from app.console.pages.resources import DEFECTS_AT_ONCE, STATEMENT, read_defects
 from app.console.sheets import Cell, Link, Register, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
@@ -222,8 +222,8 @@ def _editor(
     )
     modes = codes.FITTING_MODES[codes.FormatClass(format_class)] if types else frozenset(codes.PlatformMode)
     return view.page(
-        "records/edit.html", status=problem.status if problem else 200, here=here, action=here, record=values,
-        rows=[*(values.get("items") or ()), *({} for _ in range(ITEM_ROWS))], version=version, problem=problem,
+        "records/edit.html", status=problem.status if problem else 200, here=here, action=here, record=Entered(values), blank=Entered({}),
+        rows=[Entered(item) for item in [*(values.get("items") or ()), *({} for _ in range(ITEM_ROWS))]], version=version, problem=problem,
         found=found, checked=checked, threads=threads, codes=codes, format_types=types,
         modes={mode: name for mode, name in codes.PLATFORM_MODES.items() if mode in modes},
     )  # fmt: skip
