@@ -111,11 +111,14 @@ def following(view: View, case: Case, act: str) -> Following | None:
 def act_page(
     view: View, case: Case, acts: Mapping[str, Act], act: str, *, problem: Problem | None, entered: Form
 ) -> Response:
-    """The page of one act. Errors: NotFound for no act of the case, WrongMoment for one not open now."""
+    """The page of one act; of one that is not open now, the state of the case and the way back to it (409, or what
+    was refused). Errors: NotFound for no act of the case."""
     if act not in acts:
         raise NotFound()
-    if problem is None and act not in case.allowed:
-        raise WrongMoment(state=case.state)
+    if act not in case.allowed:
+        problem = problem or WrongMoment(state=case.state)
+        here = f"{case.address}/{act}"
+        return view.page("closed.html", status=problem.status, here=here, case=case, act=act, problem=problem)
     return _form_page(
         view, case, act, acts[act], case.machine.acts[act], following(view, case, act), problem, entered
     )

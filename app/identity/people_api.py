@@ -23,7 +23,9 @@ from app.kernel.wire import LongText, Wire
 
 router = APIRouter(prefix="/api/v1", tags=["identity"], route_class=CreatingRoute)
 
-permit("me.set_language", "me.sessions", "me.end_session", "me.begin_second_factor", "me.confirm_second_factor")
+permit(
+    "me.set_language", "me.sessions", "me.end_session", "me.begin_second_factor", "me.confirm_second_factor"
+)
 permit(
     "person.suspend", "person.resume", "person.end_sessions", "person.reset_second_factor",
     roles=(Role.SECURITY_ADMINISTRATOR,), authority=True,

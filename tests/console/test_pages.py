@@ -221,6 +221,7 @@ def test_an_act_on_what_has_changed_shows_the_case_as_it_is_now(desks: Desks) ->
     request, _ = drafted(desks)
     first, second = desks.of("health", APPROVER), desks.of("health", APPROVER, number=2)
     first.open(request)
+    first.open(f"{request}/file")
     second.open(request)
     second.send(f"{request}/file")
     first.send(f"{request}/file", expect=412)
