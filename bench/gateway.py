@@ -28,7 +28,7 @@ from joserfc.jwk import ECKey, OctKey
 from app.kernel.clock import new_id
 from bench.measure import show
 from exchange.delivery.protocol import HttpSource
-from exchange.terms import ItemTerm, LastN, RegionOnly, Unmasked, YearOnly
+from exchange.terms import ItemTerm, LastN, Mask, RegionOnly, Unmasked, YearOnly
 from tests.delivery.agreed import QUOTA, RESOURCE, agreed
 from tests.delivery.world import World, free_port, make_key, running_world
 
@@ -36,7 +36,11 @@ SIZES = {"2 KB": 6, "50 KB": 150}
 CONNECTIONS = (16, 64)
 PROOFS = 10_000  # a round with bound grants ends when they are used up
 KEPT = ("name", "credit_code", "status", "capital", "legal_person_id", "founded", "district")
-MASKED = {"legal_person_id": LastN(keep=4), "founded": YearOnly(), "district": RegionOnly(keep=4)}
+MASKED: dict[str, Mask] = {
+    "legal_person_id": LastN(keep=4),
+    "founded": YearOnly(),
+    "district": RegionOnly(keep=4),
+}
 SCOPE = "status = 'valid'"
 RIVALS = ("nginx", "nginx + Lua", "gateway", "gateway, DPoP", "naive")
 _HERE = Path(__file__).parent

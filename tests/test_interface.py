@@ -39,6 +39,7 @@ NO_VERSION = {
     "ledger.cosign": "each signature is taken once",
     "me.confirm_second_factor": "the reader's own, confirmed by its code",
     "me.end_session": "the reader's own, and done twice it is done",
+    "me.set_language": "the reader's own, replaced whole",
     "me.set_password": "the reader's own, replaced whole",
     "person.end_sessions": "done twice it is done",
     "person.reset_second_factor": "done twice it is done",

@@ -167,13 +167,13 @@ def states(machine: Machine, locale: str) -> Markup:
             drawn[(row_.source, row_.target)] = drawn.get((row_.source, row_.target), 0) + 1
     for start, end in drawn:
         body += _way(places[start], places[end], 0 if start < end else 1)
-    for state, (x, y) in places.items():
-        assert state is not None
-        words = _short(machine.states[state].in_(locale), 22)
+    for shown, (x, y) in places.items():
+        assert shown is not None
+        words = _short(machine.states[shown].in_(locale), 22)
         width = 26 + sum(14 if ord(c) > 0x2E7F else 7.4 for c in words)
         body += Markup(
             '<rect class="node {k}" x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="34" rx="5"/>'
-        ).format(k=tone(state), x=x - width / 2, y=y - 17, w=width)
+        ).format(k=tone(shown), x=x - width / 2, y=y - 17, w=width)
         body += _text(x, y + 5, words, "middle")
     return _svg(_WIDE, 34 + tall * (len(layers) - 1) + 40, machine.kind, body)
 

@@ -149,7 +149,7 @@ def refusals(session: Session, *, by: Actor, since: date, until: date) -> dict[s
         .group_by(Negotiation.refusal_ground)
         .order_by(func.count().desc())
     )  # fmt: skip
-    return {row[0]: row[1] for row in session.execute(given)}
+    return {ground: count for ground, count in session.execute(given) if ground is not None}
 
 
 def pairs(session: Session, *, by: Actor) -> list[Pair]:

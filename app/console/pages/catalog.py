@@ -39,7 +39,7 @@ permit_page("console.basket", like="request.draft")
 permit_page("console.change_basket", like="request.draft")
 permit_page("console.compare", like="resource.read")
 
-SHOWN_FACETS = (
+SHOWN_FACETS: tuple[search.Facet, ...] = (
     "sharing_type", "agency", "theme", "base_library", "jurisdiction", "openness", "update_cycle", "freshness", "format",
 )  # fmt: skip
 FACET_NAMES = {
@@ -211,6 +211,9 @@ def compare(
 
 
 _COMPARED = ("abstract", "themes", "base_library", "update_cycle", "grade", "keywords")
+_COMPARED_PARTS = (
+    ("provider", "name"), ("sharing", "type"), ("sharing", "condition"), ("openness", "type"), ("format", "format_class"),
+)  # fmt: skip
 
 
 def _side_by_side(
@@ -219,14 +222,10 @@ def _side_by_side(
     rows = [
         (label(f"/{name}"), words(getattr(first, name)), words(getattr(second, name))) for name in _COMPARED
     ]
-    for pointer, get in (
-        ("/provider/name", lambda record: record.provider.name),
-        ("/sharing/type", lambda record: record.sharing.type),
-        ("/sharing/condition", lambda record: record.sharing.condition),
-        ("/openness/type", lambda record: record.openness.type),
-        ("/format/format_class", lambda record: record.format.format_class),
-    ):
-        rows.append((label(pointer), words(get(first)), words(get(second))))
+    rows += [
+        (label(f"/{part}/{name}"), words(getattr(getattr(first, part), name)), words(getattr(getattr(second, part), name)))
+        for part, name in _COMPARED_PARTS
+    ]  # fmt: skip
     return [row for row in rows if row[1] or row[2]]
 
 

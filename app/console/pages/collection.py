@@ -20,7 +20,7 @@ from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from catalog.collection import api, findings, import_api, service
 from catalog.collection.models import Finding, Plan
-from catalog.collection.record import MEANS, PlanRecord
+from catalog.collection.record import MEANS, CheckRecord, PlanRecord
 from catalog.collection.states import FINDING, GROUNDS, PLAN
 from catalog.collection.wire import (
     Acceptance,
@@ -252,7 +252,7 @@ def _looked_up(view: View, form: Form, here: str) -> Response:
             "population": values.get("population", ""),
             "items": values["items"],
         }
-        checked = api.check(validated(api.CheckRecord, asked), view.session, view.actor)
+        checked = api.check(validated(CheckRecord, asked), view.session, view.actor)
     except Problem as problem:
         return _editor(view, values, values["items"], here, problem=problem, version=_version(form))
     return _editor(view, values, values["items"], here, checked=checked, version=_version(form))

@@ -126,7 +126,7 @@ def correction_page(
     view, told = seen.view, api.represent(seen.asked)
     record = pages.records_of(view.session, [told.resource_id])[told.resource_id]
     by_code = {item.code: bilingual(item.name, item.name_en) for item in record.items}
-    facts = [
+    facts: list[tuple[Text, Any]] = [
         (
             Text("资源", "Resource"),
             Cell(bilingual(record.title, record.title_en), f"/catalog/{told.resource_id}"),

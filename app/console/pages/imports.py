@@ -69,7 +69,7 @@ def import_form(view: Annotated[View, looking("console.import_form")]) -> Respon
 
 
 def _form(view: View, problem: Problem | None) -> Response:
-    known = mappings_api.list_mappings(view.actor, view.session) if view.may("mapping.list") else []
+    known = mappings_api.list_mappings(view.actor, view.session).items if view.may("mapping.list") else []
     return view.page(
         "imports/new.html", status=problem.status if problem else 200, here="/imports/new", problem=problem,
         mappings={one.name: Text(one.name, one.name) for one in known}, as_states=AS_STATES,

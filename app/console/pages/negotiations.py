@@ -149,7 +149,7 @@ def negotiation_page(
         "negotiations/one.html", negotiation=told, versions=versions, events=events, case=case,
         parts=pages.told(told.terms.terms, records), records=records,
         changes=_changes_to(told.terms, versions, records),
-        chosen=chosen, chosen_changes=pages.told_changes(known[chosen[0]], known[chosen[1]], records) if chosen else None,  # type: ignore[index]  # both are known
+        chosen=chosen, chosen_changes=pages.told_changes(known[chosen[0]], known[chosen[1]], records) if chosen else None,
         draft_changes=pages.told_changes(told.terms.terms, told.draft.terms, records) if told.draft else None,
         narrower=pages.told(told.narrower.terms, records) if told.narrower else None,
         entry=pages.entry_from_terms(start, records) if "draft_terms" in told.allowed else None,

@@ -23,7 +23,7 @@ from app.identity.models import Person
 from app.kernel.calendar import legal_date
 from app.kernel.clock import now
 from app.kernel.text import Text
-from app.kernel.wire import Cursor
+from app.kernel.wire import Cursor, Label
 from catalog.collection import api as collection
 from catalog.collection import desk, findings, notices, oversight_api
 from catalog.collection.audited import RELATIONS
@@ -322,13 +322,9 @@ def figures_workbook(
 def _plain(value: Value, locale: str) -> Any:
     if isinstance(value, int | float) or value is None:
         return value
-    return (
-        value
-        if isinstance(value, str)
-        else (value.en if locale == "en" else value.zh)
-        if hasattr(value, "zh")
-        else str(value)
-    )
+    if isinstance(value, Text | Label):
+        return value.en if locale == "en" else value.zh
+    return str(value)
 
 
 @router.get("/report", operation_id="console.report")

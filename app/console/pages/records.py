@@ -20,6 +20,7 @@ from app.kernel.errors import NotPermitted, Problem
 from app.kernel.text import Text
 from app.kernel.wire import Cursor, Label
 from catalog.following import api as following
+from catalog.following import service as followings
 from catalog.quality import api as quality
 from catalog.resources import api, codes, review, review_api, revisions, service
 from catalog.resources.labels import FIELDS
@@ -216,11 +217,10 @@ def _editor(
     checked: bool = False,
     threads: Sequence[review_api.DefectOut] = (),
 ) -> Response:
-    format_class = (values.get("format") or {}).get("format_class")
-    types = (
-        codes.FORMAT_TYPES[codes.FormatClass(format_class)] if format_class in set(codes.FormatClass) else ()
-    )
-    modes = codes.FITTING_MODES[codes.FormatClass(format_class)] if types else frozenset(codes.PlatformMode)
+    given = (values.get("format") or {}).get("format_class")
+    kind = next((one for one in codes.FormatClass if one == given), None)
+    types = codes.FORMAT_TYPES[kind] if kind else ()
+    modes = codes.FITTING_MODES[kind] if kind else frozenset(codes.PlatformMode)
     return view.page(
         "records/edit.html", status=problem.status if problem else 200, here=here, action=here, record=Entered(values), blank=Entered({}),
         rows=[Entered(item) for item in [*(values.get("items") or ()), *({} for _ in range(ITEM_ROWS))]], version=version, problem=problem,
@@ -362,7 +362,7 @@ def mark_read(view: Annotated[View, looking("console.following_done")], form: Se
 @router.post("/following/{id:uuid}/end", operation_id="console.unfollow")
 def unfollow(view: Annotated[View, looking("console.unfollow")], id: UUID) -> Response:
     """Stop following."""
-    row = following.service.find_following(view.session, id, by=view.actor)
+    row = followings.find_following(view.session, id, by=view.actor)
     following.unfollow(Asked(view.session, row, view.actor, Response()))
     return view.to("/following")
 

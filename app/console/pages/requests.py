@@ -259,7 +259,7 @@ def _case(seen: Seen[ShareRequest], act: str, form: Form) -> Case:
             [Label(zh=name.zh, en=name.en) for name in names_of(view.session, agencies).values()]
         )
     return Case(
-        f"/requests/{told.id}", told.title, REQUEST, told.state, told.version, told.allowed, providers, context,
+        f"/requests/{told.id}", Text(told.title, told.title), REQUEST, told.state, told.version, told.allowed, providers, context,
         {"title": told.title, "need_by": told.need_by.isoformat() if told.need_by else ""},
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from app.identity.cases import Asked
 from app.kernel.text import Text
 from app.kernel.wire import Label
 from catalog.following import api as following
+from catalog.following import service as followings
 from catalog.quality import api as quality
 from catalog.resources import api as resources
 from catalog.resources import codes, review, review_api, service, updating
@@ -141,7 +142,7 @@ def follow(
     if held is None:
         following.follow(following.NewFollowing(resource_id=id_), view.session, view.actor)
     else:
-        row = following.service.find_following(view.session, held, by=view.actor)
+        row = followings.find_following(view.session, held, by=view.actor)
         following.unfollow(Asked(view.session, row, view.actor, Response()))
     return view.to(f"/catalog/{id_}")
 
