@@ -1,0 +1,231 @@
+"""Every template, in both languages, empty, full and refusing what was entered: axe finds nothing, nothing scrolls
+sideways at 320 px, no script, policy or console complains, no text is left untranslated."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text, update
+from starlette.testclient import TestClient
+
+from app.console import view
+from app.identity.models import Person
+from app.kernel.db import Database
+from app.kernel.keys import ServiceKeys
+from tests.conftest import PUBLIC_URL
+from tests.console.hands import Hands, chromium
+from tests.estate import estate_on
+from tests.serving import serving_app
+from tests.stage import Stage
+
+pytestmark = pytest.mark.soak
+
+OF_EACH = int(os.environ.get("ZHENGTONG_SOAK_PAGES", "4"))  # pages of one template that serves many
+MANY = 24  # kinds of address by which a template counts as one that serves many
+LIKE_EACH = 2  # links of one kind that are followed from one person's pages
+PARTS = {"base.html", "pieces.html", "terms_form.html", "act.html"}
+NO_LINK = ("/static/", "/api/", "/openapi", "/ledger/", "#", "/suggestions")
+ERRORS = ("/no-such-page", "/people", "/ledger?entry=nothing", "/catalog?sort=nothing")
+HAN = re.compile("[\u4e00-\u9fff]+")
+WORDS = """
+() => { const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walk.nextNode()) { const node = walk.currentNode
+    if (/[\u4e00-\u9fff]/.test(node.data) && !node.parentElement.closest('[lang|=zh]')) found.push(node.data.trim()) }
+  for (const element of document.querySelectorAll('[aria-label], [title], [placeholder], [alt]'))
+    for (const name of ['aria-label', 'title', 'placeholder', 'alt'])
+      if (/[\u4e00-\u9fff]/.test(element.getAttribute(name) || '')) found.push(element.getAttribute(name))
+  return found }
+"""
+
+
+@dataclass
+class Page:
+    """A page that somebody can open, and how much stands on it."""
+
+    who: str
+    address: str
+    size: int
+
+
+@dataclass
+class Survey:
+    """The pages of everybody by template and kind of address, and the templates that went into them."""
+
+    pages: dict[tuple[str, str], list[Page]] = field(default_factory=lambda: defaultdict(list))
+    templates: set[str] = field(default_factory=set)
+
+    def chosen(self) -> list[tuple[str, Page]]:
+        """Of each kind the fullest and the emptiest; of a template that serves many kinds so many of them."""
+        by_template: dict[str, list[tuple[str, list[Page]]]] = defaultdict(list)
+        for (template, kind), found in sorted(self.pages.items()):
+            by_template[template].append((kind, sorted(found, key=lambda page: page.size)))
+        told = []
+        for template, kinds in by_template.items():
+            fullest = sorted(kinds, key=lambda kind: -kind[1][-1].size)
+            for _, found in fullest if len(kinds) <= MANY else [*fullest[:OF_EACH], *fullest[-OF_EACH:]]:
+                told += [(template, page) for page in ([found[0], found[-1]] if len(found) > 1 else found)]
+        return told
+
+
+@pytest.fixture(scope="module")
+def stage(
+    shared_database: Database, keys: ServiceKeys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    with estate_on(shared_database, keys, tmp_path_factory.mktemp("data")) as estate:
+        everybody = Stage(estate)
+        everybody.keep_nothing()
+        yield everybody
+
+
+@pytest.fixture(scope="module")
+def people(stage: Stage) -> dict[str, dict[str, str]]:
+    """A credential for everybody of the stage, and for nobody."""
+    told = {f"{column} {n}": held for column, all_ in stage.people.items() for n, held in enumerate(all_)}
+    return {"nobody": {}, **told}
+
+
+@pytest.fixture(scope="module")
+def survey(stage: Stage, people: dict[str, dict[str, str]]) -> Survey:
+    """Everybody follows every kind of link from the home page."""
+    found, used = Survey(), list[str]()
+    environment = view._ENVIRONMENTS["zh-CN"]
+    get_template = environment.get_template
+
+    def noted(name: Any, *more: Any, **how: Any) -> Any:
+        used.append(str(name))
+        return get_template(name, *more, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "get_template", noted)
+        for who, credential in people.items():
+            client = TestClient(stage.app, base_url=PUBLIC_URL, headers={"accept": "text/html", **credential})
+            _walk(client, who, found, used)
+    return found
+
+
+def _walk(client: TestClient, who: str, found: Survey, used: list[str]) -> None:
+    waiting, seen, like = ["/", *ERRORS], set[str](), defaultdict[str, int](int)
+    while waiting:
+        address = waiting.pop(0)
+        if address in seen:
+            continue
+        seen.add(address)
+        used.clear()
+        answer = client.get(address, follow_redirects=False)
+        if not used or "text/html" not in answer.headers.get("content-type", ""):
+            continue
+        assert answer.status_code < 500, (who, address)
+        found.templates |= set(used)
+        found.pages[used[0], _kind(address)].append(Page(who, address, len(answer.text)))
+        for link in re.findall(r'href="(/[^"]*)', answer.text):
+            onward = unescape(link).partition("#")[0]
+            if onward.startswith(NO_LINK) or like[_kind(onward)] >= LIKE_EACH or "lang=" in onward:
+                continue
+            like[_kind(onward)] += 1
+            waiting.append(onward)
+
+
+def _kind(address: str) -> str:
+    path, _, query = address.partition("?")
+    return re.sub("[0-9a-f-]{36}", "ID", path) + "".join(sorted(set(re.findall(r"(\w+)=", query))))
+
+
+def test_everybody_meets_every_template(survey: Survey) -> None:
+    folder = view.FOLDER / "templates"
+    all_ = {path.relative_to(folder).as_posix() for path in folder.rglob("*.html")}
+    parts = {part for template in all_ for part in included(folder / template)}
+    assert all_ - parts - survey.templates == ALONE
+
+
+# Rendered by a POST alone: the secret that is shown once, the page of an act that has passed.
+ALONE = {"administration/secret.html", "closed.html"}
+
+
+def included(template: Path) -> set[str]:
+    named = re.findall(r'{% (?:include|import|extends) "([^"]+)"', template.read_text("utf-8"))
+    acts = (view.FOLDER / "pages").rglob("*.py")
+    return {
+        *named,
+        *(part for path in acts for part in re.findall(r'part="([^"]+)"', path.read_text("utf-8"))),
+    }
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_every_page_is_for_everybody(
+    stage: Stage, people: dict[str, dict[str, str]], survey: Survey, language: str
+) -> None:
+    axe_of = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    held = stage.estate.world.session
+    held.execute(update(Person).values(locale=language))
+    held.commit()
+    known = _everything_written(stage)
+    wrong: list[str] = []
+    with chromium() as browser, serving_app(stage.app) as url:
+        hands = {
+            who: Hands(browser, url, language, extra_http_headers=credential)
+            for who, credential in people.items()
+            if who in {page.who for _, page in survey.chosen()}
+        }
+        for template, page in survey.chosen():
+            at = hands[page.who]
+            at.open(page.address)
+            wrong += [
+                f"{template} {page.address} ({page.who}): {what}"
+                for what in _complaints(at, axe_of, language, known)
+            ]
+            for n in range(at.page.locator('main form[method="post"]').count()):
+                at.open(page.address)
+                form = at.page.locator('main form[method="post"]').nth(n)
+                with at.page.expect_response(lambda answer: answer.request.is_navigation_request()) as told:
+                    form.evaluate("form => form.submit()")
+                at.page.wait_for_load_state()
+                if told.value.status >= 400:
+                    wrong += [
+                        f"{template} {page.address} refused: {what}"
+                        for what in _complaints(at, axe_of, language, known)
+                    ]
+        wrong += [fault for one in hands.values() for fault in one.faults]
+    assert not wrong, "\n".join(dict.fromkeys(wrong))
+
+
+# What axe cannot decide by itself, and why it is right.
+EXPLAINED: dict[str, str] = {}
+
+
+def _complaints(at: Hands, axe: Any, language: str, known: str) -> Iterator[str]:
+    told = axe.run(at.page).response
+    for kind in ("violations", "incomplete"):
+        for rule in told[kind]:
+            if kind == "incomplete" and rule["id"] in EXPLAINED:
+                continue
+            yield f"{kind} {rule['id']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
+    at.page.set_viewport_size({"width": 320, "height": 700})
+    if (width := at.page.evaluate("document.documentElement.scrollWidth")) > 320:
+        yield f"{width} px wide at 320"
+    at.page.set_viewport_size({"width": 1280, "height": 900})
+    if language == "en":
+        for words in at.page.evaluate(WORDS):
+            if any(run not in known for run in HAN.findall(words)):
+                yield f"not in English: {words[:80]}"
+
+
+def _everything_written(stage: Stage) -> str:
+    """What people and agencies wrote, in whatever language: that is not the console's to translate."""
+    tables = stage.connection.execute(
+        text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    ).scalars()
+    return "\n".join(
+        row or ""
+        for table in tables.all()
+        for row in stage.connection.execute(
+            text(f'SELECT string_agg(t::text, chr(10)) FROM "{table}" t')
+        ).scalars()
+    )
