@@ -72,7 +72,7 @@ class Hands:
 
     @property
     def path(self) -> str:
-        return urlsplit(self.page.url).path
+        return str(urlsplit(self.page.url).path)
 
     def open(self, address: str) -> None:
         self.page.goto(self.url + address)
