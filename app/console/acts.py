@@ -168,9 +168,11 @@ def act_routes(
         try:
             done = perform(acts, seen.asked, form, terms(seen, form))
         except Problem as problem:
-            seen.view.session.expire_all()  # what the refused act changed in memory
+            view = seen.view
+            view.session.expire_all()  # what the refused act changed in memory
+            again = Seen(view, find(view.session, view.request.path_params["id"], by=view.actor))
             return act_page(
-                seen.view, case_of(seen, form.act, form), acts, form.act, problem=problem, entered=form
+                view, case_of(again, form.act, form), acts, form.act, problem=problem, entered=form
             )
         address = then(seen, form.act, done) if then else _shown_at(case_of(seen, form.act, form))
         page, _, place = address.partition("#")

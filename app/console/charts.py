@@ -14,7 +14,8 @@ from markupsafe import Markup
 from app.console.words import tone
 from app.kernel.machine import Machine
 
-_WIDE = 760
+_WIDE = 1200
+_TOP = 56  # room for the arcs over the first row of states
 _SERIES = ("a", "b", "c")
 
 
@@ -45,7 +46,7 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title:
     top = max((value for values in series.values() for value in values), default=0) or 1
     left, bottom, high = 12.0, 210.0, 160.0
     step = (_WIDE - 2 * left) / max(1, len(labels))
-    width = min(34.0, step / (len(series) + 1))
+    width = min(40.0, step / (len(series) + 1))
     body = Markup('<path class="axis" d="M{a} {y}H{b}"/>').format(a=left, b=_WIDE - left, y=bottom)
     for n, label in enumerate(labels):
         middle = left + step * (n + 0.5)
@@ -72,11 +73,11 @@ def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Marku
     body = Markup()
     for n, (label, value) in enumerate(rows):
         y = 12 + n * 30
-        body += _text(230, y + 15, _short(label, 30), "end")
-        body += Markup('<rect class="a" x="240" y="{y}" width="{w:.1f}" height="20"/>').format(
-            y=y, w=max(1.0, 440 * value / top)
+        body += _text(330, y + 15, _short(label, 44), "end")
+        body += Markup('<rect class="a" x="340" y="{y}" width="{w:.1f}" height="20"/>').format(
+            y=y, w=max(1.0, 700 * value / top)
         )
-        body += _text(248 + max(1.0, 440 * value / top), y + 15, f"{value:g}{unit}")
+        body += _text(348 + max(1.0, 700 * value / top), y + 15, f"{value:g}{unit}")
     return _svg(_WIDE, 20 + 30 * len(rows), title, body)
 
 
@@ -94,7 +95,7 @@ class Mark:
 def path(marks: Sequence[Mark], title: str) -> Markup:
     """A case from left to right in order, what is still due after what happened; equal steps, so that it can be read."""
     shown = sorted(marks, key=lambda mark: (mark.ahead, mark.at))
-    across = 6
+    across = 8
     body = Markup()
     step = (_WIDE - 20) / across
     for n, mark in enumerate(shown):
@@ -106,7 +107,7 @@ def path(marks: Sequence[Mark], title: str) -> Markup:
             )
         kind = "stop" if mark.late else "wait" if mark.ahead else "go"
         body += Markup('<circle class="node {k}" cx="{x:.1f}" cy="{y}" r="7"/>').format(k=kind, x=x, y=y)
-        body += _text(x, y + 26, _short(mark.words, 17), "middle")
+        body += _text(x, y + 26, _short(mark.words, 20), "middle")
         body += _text(x, y + 43, mark.when, "middle", "soft")
     return _svg(_WIDE, 86 * math.ceil(len(shown) / across) + 4, title, body)
 
@@ -114,7 +115,7 @@ def path(marks: Sequence[Mark], title: str) -> Markup:
 def graph(names: Sequence[str], edges: Mapping[tuple[int, int], int], title: str) -> Markup:
     """Who shares with whom: agencies round a circle, an arrow from each provider to each requester, as thick as
     they have agreements."""
-    radius, middle_x, middle_y = 190.0, 380.0, 250.0
+    radius, middle_x, middle_y = 190.0, _WIDE / 2, 240.0
     places = [
         (middle_x + radius * math.cos(a), middle_y + radius * math.sin(a))
         for a in (2 * math.pi * n / max(1, len(names)) - math.pi / 2 for n in range(len(names)))
@@ -142,10 +143,10 @@ def graph(names: Sequence[str], edges: Mapping[tuple[int, int], int], title: str
         body += _text(
             x + {"middle": 0, "start": 13, "end": -13}[side],
             y + (up if side == "middle" else 5),
-            _short(name, 24),
+            _short(name, 44),
             side,
         )
-    return _svg(_WIDE, 500, title, body)
+    return _svg(_WIDE, 480, title, body)
 
 
 def states(machine: Machine, locale: str) -> Markup:
@@ -160,7 +161,7 @@ def states(machine: Machine, locale: str) -> Markup:
     tall = 96.0
     for level, row in enumerate(layers):
         for n, state in enumerate(row):
-            places[state] = (_WIDE * (n + 0.5) / len(row), 34 + level * tall)
+            places[state] = (_WIDE * (n + 0.5) / len(row), _TOP + level * tall)
     drawn: dict[tuple[str, str], int] = {}
     for row_ in machine.rows:
         if row_.source is not None and row_.source != row_.target:
@@ -169,13 +170,13 @@ def states(machine: Machine, locale: str) -> Markup:
         body += _way(places[start], places[end], 0 if start < end else 1)
     for shown, (x, y) in places.items():
         assert shown is not None
-        words = _short(machine.states[shown].in_(locale), 22)
+        words = _short(machine.states[shown].in_(locale), 34)
         width = 26 + sum(14 if ord(c) > 0x2E7F else 7.4 for c in words)
         body += Markup(
             '<rect class="node {k}" x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="34" rx="5"/>'
         ).format(k=tone(shown), x=x - width / 2, y=y - 17, w=width)
         body += _text(x, y + 5, words, "middle")
-    return _svg(_WIDE, 34 + tall * (len(layers) - 1) + 40, machine.kind, body)
+    return _svg(_WIDE, _TOP + tall * (len(layers) - 1) + 60, machine.kind, body)
 
 
 def _way(start: tuple[float, float], end: tuple[float, float], side: int) -> Markup:

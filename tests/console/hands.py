@@ -72,14 +72,14 @@ class Hands:
 
     @property
     def path(self) -> str:
-        return str(urlsplit(self.page.url).path)
+        return urlsplit(self.page.url).path
 
     def open(self, address: str) -> None:
         self.page.goto(self.url + address)
 
     def link(self, pattern: str) -> str:
         """The address of the page's first link that matches."""
-        addresses = re.findall(r'href="([^"]+)"', self.page.content())
+        addresses: list[str] = re.findall(r'href="([^"]+)"', self.page.content())
         found = next((one for one in addresses if re.fullmatch(pattern, one)), None)
         assert found, f"no link {pattern} on {self.page.url}"
         return found.replace("&amp;", "&")

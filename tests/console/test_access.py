@@ -184,9 +184,8 @@ def test_every_page_is_for_everybody(
             for n in range(at.page.locator('main form[method="post"]').count()):
                 at.open(page.address)
                 form = at.page.locator('main form[method="post"]').nth(n)
-                with at.page.expect_response(lambda answer: answer.request.is_navigation_request()) as told:
+                with at.page.expect_navigation() as told:
                     form.evaluate("form => form.submit()")
-                at.page.wait_for_load_state()
                 if told.value.status >= 400:
                     wrong += [
                         f"{template} {page.address} refused: {what}"
