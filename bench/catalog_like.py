@@ -12,7 +12,8 @@ from itertools import accumulate, islice
 from random import Random
 from uuid import UUID
 
-from catalog.resources.codes import FormatClass, Grade, Openness, SharingType, Theme, UpdateCycle
+from catalog.resources.codes import DataType, FormatClass, Grade, Openness, SharingType, Theme, UpdateCycle
+from catalog.resources.record import ResourceRecord
 from catalog.search.document import SearchDocument
 
 SEED = 20_260_901
@@ -107,6 +108,29 @@ def documents(count: int, seed: int = SEED) -> Iterator[SearchDocument]:
             format=form,
             grade=grade,
             state="published",
+        )  # fmt: skip
+
+
+def records(count: int, seed: int = SEED, *, part: int = 0, parts: int = 1) -> Iterator[ResourceRecord]:
+    """The same resources as `documents` gives, as their providers would write them and as an import reads them:
+    validated. Of `parts` processes each takes one resource in `parts`."""
+    types = [str(kind) for kind in DataType]
+    for document in islice(documents(count, seed), part, None, parts):
+        closed = document.sharing_type == SharingType.NOT_SHARED
+        yield ResourceRecord.model_validate(
+            {
+                "source_id": document.code, "title": document.title, "title_en": document.title_en or None,
+                "abstract": document.abstract, "themes": document.themes,
+                "classification": {"resource_class": "3", "item": "07", "section": "001"},
+                "format": {"format_class": document.format}, "update_cycle": document.update_cycle,
+                "sharing": {"type": document.sharing_type, "reason": "依法不予共享" if closed else None},
+                "openness": {"type": Openness.NOT_OPEN if closed else document.openness},
+                "grade": document.grade,
+                "items": [
+                    {"name": name, "data_type": types[len(name) % len(types)], "length": 50}
+                    for name in document.items
+                ],
+            }
         )  # fmt: skip
 
 

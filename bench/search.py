@@ -188,7 +188,7 @@ def _asks_index(index: CatalogIndex, faceted: bool) -> Ask:
 
 
 def _suggests_index(index: CatalogIndex) -> Ask:
-    return lambda typed: len(index.suggest(typed, visible=VISIBLE))
+    return lambda typed: len(index.suggest(typed, visible=VISIBLE).names)
 
 
 _FOUND = f"""

@@ -155,6 +155,19 @@ def initials(text: str) -> str:
     return "".join([_initials_of_run(run) if is_han(run[0]) else run for run in words(text)])
 
 
+def beginnings(folded: str, longest: int) -> list[str]:
+    """What one types before a name stands there whole: its first 1 to `longest` characters, and the first 2 to
+    `longest` of its pinyin initials. `folded` is the name as `fold` gives it."""
+    letters = initials(folded)
+    parts = [folded[:n] for n in range(1, min(longest, len(folded)) + 1)]
+    return list(dict.fromkeys([*parts, *(letters[:n] for n in range(2, min(longest, len(letters)) + 1))]))
+
+
+def begins(folded: str, typed: str) -> bool:
+    """Whether the name begins with what was typed, or its pinyin initials do. Both as `fold` gives them."""
+    return folded.startswith(typed) or (len(typed) > 1 and initials(folded).startswith(typed))
+
+
 def _initials_of_run(run: str) -> str:
     """Longest known phrases first, since many characters sound differently in some (银行 yh, 行人 xr)."""
     letters, phrases = _sounds()

@@ -7,17 +7,16 @@ PostgreSQL is the truth and the index is disposable.
 from __future__ import annotations
 
 import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from datetime import UTC, datetime
 from uuid import UUID
 
 from tantivy import Document, Schema, SchemaBuilder
 
-from catalog.text import NORMALISATION_VERSION, cut, fold, initials
+from catalog.text import NORMALISATION_VERSION, Cut, beginnings, cut, fold
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LAYOUT = f"schema-{SCHEMA_VERSION}-text-{NORMALISATION_VERSION}"
 
 # Fields with a closed list of values: each can filter and be counted as a facet.
@@ -36,9 +35,10 @@ FACETS = (
 )
 FRESH = "freshness"  # counted and filtered by the time of the last change, not stored
 FLAGS = ("open", "published")
-_PACKED_LENGTH = 22
+TITLE_BEGINNING = 5  # characters by which titles are suggested
 _TIE_BITS = 11
-_TIE_SPREAD = 0.01  # of a score: orders what ranks alike, too small to reorder anything else
+_LONGEST_TITLE = 63  # characters; longer ones stand as one
+_FIRST_HOUR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,36 +75,37 @@ class SearchDocument:
 def build_schema() -> Schema:
     """Text fields hold tokens already cut by `catalog.text`, so tantivy only splits at spaces.
 
-    Sized for a million resources: positions are kept of titles alone, items are known by their whole names.
+    Sized for a million resources: a token stands in `named` (titles, items) or in `body` (all else), never in
+    both; positions are kept of titles alone; ids are two integers, which need no text of their own.
+    The documents of `names` and the one that carries the position have none of the flags, so that no
+    audience sees them.
     """
     builder = SchemaBuilder()
-    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-    builder.add_text_field("position", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("id_high", indexed=True, fast=True)
+    builder.add_unsigned_field("id_low", fast=True)
     builder.add_text_field("title", tokenizer_name="whitespace", index_option="position")
-    builder.add_text_field("all", tokenizer_name="whitespace", index_option="basic")
-    for name in ("exact_title", "item", "pinyin"):
+    for name in ("named", "body"):
+        builder.add_text_field(name, tokenizer_name="whitespace", index_option="basic")
+    for name in ("exact_title", "item", "title_begins", "name_key", "name_begins"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    for name in ("position", "name"):
+        builder.add_bytes_field(name, stored=True)
+    builder.add_unsigned_field("held", fast=True)
     for name in FACETS:
         builder.add_text_field(name, fast=True, tokenizer_name="raw", index_option="basic")
     for name in FLAGS:
         builder.add_boolean_field(name, indexed=True)
     builder.add_integer_field("updated", fast=True)
-    builder.add_float_field("tie", fast=True)
+    builder.add_unsigned_field("standing", fast=True)
     return builder.build()
 
 
 def to_tantivy(document: SearchDocument) -> Document:
-    """The document as the index stores it: tokens, whole folded names, pinyin initials and facet values."""
+    """The document as the index stores it: tokens, whole folded names and facet values."""
     titles = [cut(name) for name in (document.title, document.title_en) if name]
-    items = [cut(name) for name in document.items]
-    rest = [
-        cut(part)
-        for part in (document.abstract, *document.keywords, document.agency_name, document.code)
-        if part
-    ]
-    everything: dict[str, None] = {}
-    for part in (*titles, *items, *rest):
-        everything.update(part.distinct)
+    named = _distinct([*titles, *map(cut, document.items)])
+    rest = (document.abstract, *document.keywords, document.agency_name, document.code)
+    body = _distinct([cut(part) for part in rest if part])
     values: dict[str, str | list[str]] = {
         "jurisdiction": document.jurisdiction,
         "agency": document.agency_id,
@@ -121,44 +122,55 @@ def to_tantivy(document: SearchDocument) -> Document:
     exact_titles = [name.folded for name in titles]
     if document.code:
         exact_titles.append(fold(document.code))
-    return Document(
-        id=packed(document.id),
-        title=" ".join(
-            [*(t for part in titles for t in part.tokens), *(e for part in titles for e in part.endings)]
-        ),
-        all=" ".join(everything),
+    begun = dict.fromkeys(part for name in titles for part in beginnings(name.folded, TITLE_BEGINNING))
+    made = Document(
+        title=" ".join([token for part in titles for token in (*part.tokens, *part.endings)]),
+        named=" ".join(named),
+        body=" ".join([token for token in body if token not in named]),
         exact_title=exact_titles,
-        item=[item.folded for item in items],
-        pinyin=[*map(_pinyin, (document.title, *document.items))],
+        title_begins=list(begun),
+        item=folded_items(document),
         open=document.open,
         published=document.published,
         updated=moment_key(document.updated_at) | zlib.crc32(document.id.encode()) & (1 << _TIE_BITS) - 1,
-        tie=zlib.crc32(document.id.encode()) / 2**32 * _TIE_SPREAD,
         **{name: value for name, value in values.items() if value},
     )
+    high, low = halves(document.id)
+    made.add_unsigned("id_high", high)
+    made.add_unsigned("id_low", low)
+    made.add_unsigned("standing", _standing(document, titles))
+    return made
 
 
-def packed(resource_id: str) -> str:
-    """A UUID in 22 characters, as the index holds ids; anything else as it is."""
-    try:
-        return urlsafe_b64encode(UUID(resource_id).bytes).decode().rstrip("=")
-    except ValueError:
-        return resource_id
+def _distinct(parts: Sequence[Cut]) -> dict[str, None]:
+    tokens: dict[str, None] = {}
+    for part in parts:
+        tokens.update(part.distinct)
+    return tokens
 
 
-def unpacked(stored: str) -> str:
-    """The id that `packed` was given."""
-    if len(stored) != _PACKED_LENGTH:
-        return stored
-    return str(UUID(bytes=urlsafe_b64decode(stored + "==")))
+def _standing(document: SearchDocument, titles: Sequence[Cut]) -> int:
+    """What orders titles that meet a search alike: the shorter, then the newer to the hour, then by chance."""
+    brevity = _LONGEST_TITLE - min(_LONGEST_TITLE, *(len(title.folded) for title in titles))
+    hours = max(0, int((document.updated_at - _FIRST_HOUR).total_seconds()) // 3600)
+    return brevity << 28 | hours << 8 | zlib.crc32(document.id.encode()) & 255
+
+
+def folded_items(document: SearchDocument) -> list[str]:
+    """The names of its items as they are compared, each once."""
+    return list(dict.fromkeys([cut(name).folded for name in document.items]))
+
+
+def halves(resource_id: str) -> tuple[int, int]:
+    """A UUID as the index holds it: the first and the last 64 bits."""
+    return divmod(UUID(resource_id).int, 1 << 64)
+
+
+def joined(high: int, low: int) -> str:
+    """The id that `halves` was given."""
+    return str(UUID(int=high << 64 | low))
 
 
 def moment_key(moment: datetime) -> int:
     """The least `updated` of a resource changed at `moment`; below it are bits that set apart what changed at once."""
     return int(moment.timestamp() * 1_000_000) << _TIE_BITS
-
-
-@lru_cache(maxsize=65536)
-def _pinyin(name: str) -> str:
-    """`initials TAB folded name`: what people type, and the name it stands for."""
-    return f"{initials(name)}\t{cut(name).folded}"

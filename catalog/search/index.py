@@ -15,26 +15,28 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import tantivy
-from tantivy import DocAddress, Document, Index, IndexWriter, Occur, Query, Schema, Searcher
+from tantivy import DocAddress, Document, FieldType, Index, IndexWriter, Occur, Query, Schema, Searcher
 
 from app.kernel.clock import now
 from catalog.search.document import (
     FACETS,
     FRESH,
     LAYOUT,
+    TITLE_BEGINNING,
     SearchDocument,
     build_schema,
-    packed,
+    halves,
+    joined,
     to_tantivy,
-    unpacked,
 )
+from catalog.search.names import HeldNames, beginning_with
 from catalog.search.query import (
     Filters,
+    Tier,
     TypedText,
     UnknownFilter,
     Vocabulary,
@@ -46,31 +48,24 @@ from catalog.search.query import (
     restriction,
     updated_within,
 )
-from catalog.text import fold
+from catalog.text import bigrams, fold, is_han
 
 Sort = Literal["relevance", "updated"]
 
 MAX_LIMIT = 200
 MAX_OFFSET = 10_000  # how deep one may page by relevance
-_POSITION_ID = "\x00position"  # the document that carries the position; no resource has such an id
+_POSITION_ID = 0  # of the document that carries the position; no resource has such an id
 _WRITER_HEAP_BYTES = 64_000_000
-_REBUILD_BATCH = 20_000  # documents a commit, which bounds memory
+_REBUILD_HEAP_BYTES = 256_000_000  # few segments, of 150,000 resources and more: each costs something per search
 _FACET_VALUES = 100
 _SLACK = 100  # resources that may come or go before a page without disturbing it
-_LEAST_INITIALS = 2  # one letter begins a twentieth of all names: too many to count for each reader
+_FACET_EXACT = 10_000  # values of a facet counted in each segment: more are not, as the commonest are shown
+_SPARE_TITLES = 4  # times as many titles are looked at as are asked for
 _ANCHORS = 3  # of the last shown, in case some of them go
 
 
 class IndexBusy(RuntimeError):
     """Another process of this node is writing or rebuilding the index."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A resource found; scores compare within one search only (0 when sorted by something else)."""
-
-    id: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +78,22 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One page, and where the next begins. `facets` counts all matches by value; `relaxed` says that no resource held every word."""
+    """One page of ids, and where the next begins. `facets` counts all matches by value; `relaxed` says that no resource held every word."""
 
-    hits: tuple[Hit, ...]
+    hits: tuple[str, ...]
     total: int
     facets: dict[str, dict[str, int]]
     relaxed: bool
     following: After | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """What begins as typed. `names` are folded names of items with a resource that had each; `titles` are
+    resources with such a title, newest first, all of which the asker may see."""
+
+    names: tuple[tuple[str, str], ...]
+    titles: tuple[str, ...]
 
 
 class CatalogIndex:
@@ -124,10 +128,10 @@ class CatalogIndex:
     def position(self) -> str | None:
         """The position given with the last applied change; None for an index that was never filled."""
         searcher = self._reader().searcher()
-        found = searcher.search(Query.term_query(self._schema, "id", _POSITION_ID, "basic"), 1).hits
+        found = searcher.search(Query.term_query(self._schema, "id_high", _POSITION_ID, "basic"), 1).hits
         if not found:
             return None
-        return str(searcher.doc(found[0][1]).get_first("position"))
+        return bytes(searcher.doc(found[0][1]).get_first("position") or b"").decode()
 
     def apply(self, upserts: Iterable[SearchDocument], deletes: Iterable[str], position: str) -> None:
         """Write changes and the position in one commit: a crash leaves both or neither. Visible on return.
@@ -139,13 +143,18 @@ class CatalogIndex:
         """
         with self._lock:
             writer = self._open_writer()
+            names = HeldNames()
             try:
                 for resource_id in deletes:
-                    writer.delete_documents_by_term("id", packed(resource_id))
+                    writer.delete_documents_by_query(self._one(resource_id))
                 for document in upserts:
-                    writer.delete_documents_by_term("id", packed(document.id))
+                    writer.delete_documents_by_query(self._one(document.id))
                     writer.add_document(to_tantivy(document))
-                _commit(writer, position)
+                    names.add(document)
+                for key, named in names.news(self._schema, self._reader().searcher()):
+                    writer.delete_documents_by_term("name_key", key)
+                    writer.add_document(named)
+                _commit(self._schema, writer, position)
             except BaseException:
                 self._drop_writer()
                 raise
@@ -160,15 +169,16 @@ class CatalogIndex:
         with self._rebuild_lock(wait=False):
             previous = self._current()
             name = self._new_generation()
-            writer = Index.open(str(self._home / name)).writer(_WRITER_HEAP_BYTES, 1)
+            writer = Index.open(str(self._home / name)).writer(_REBUILD_HEAP_BYTES, 1)
+            names = HeldNames()
             count = 0
-            stream = iter(documents)
-            while batch := list(islice(stream, _REBUILD_BATCH)):
-                for document in batch:
-                    writer.add_document(to_tantivy(document))
-                writer.commit()
-                count += len(batch)
-            _commit(writer, position)
+            for document in documents:
+                writer.add_document(to_tantivy(document))
+                names.add(document)
+                count += 1
+            for named in names.documents():
+                writer.add_document(named)
+            _commit(self._schema, writer, position)
             writer.wait_merging_threads()
             with self._lock:
                 self._drop_writer()
@@ -205,57 +215,34 @@ class CatalogIndex:
         schema, searcher = self._schema, self._reader().searcher()
         terms = Vocabulary(schema, searcher)
         typed = TypedText.read(text)
-        seen = _seen(schema, visible)
+        seen = audience(schema, visible)
         base = all_of(seen, matching(terms, typed))
         within = all_of(base, restriction(schema, chosen))
-        relaxed = False
-        if len(typed.tokens) > 2 and _total(searcher.search(within, 1)) == 0:
+        total, relaxed = _total(searcher.search(within, 1)), False
+        if not total and len(typed.tokens) > 2:
             relaxed = True
             base = all_of(seen, matching(terms, typed, relaxed=True))
             within = all_of(base, restriction(schema, chosen))
-        order = ranking(terms, typed) if sort == "relevance" else None
-        if order is None:
-            hits, total, following = self._newest(searcher, within, limit, after)
+            total = _total(searcher.search(within, 1))
+        if sort == "updated" or not typed.tokens:
+            hits, following = self._newest(searcher, within, limit, after)
         else:
-            hits, total, following = self._best(searcher, within, order, limit, after)
+            allowed = all_of(seen, restriction(schema, chosen))
+            tiers = ranking(terms, typed, within, relaxed=relaxed)
+            hits, following = _best(searcher, allowed, tiers, total, limit, after)
         counts = self._count_facets(searcher, base, chosen, facets)
         return SearchResult(hits, total, counts, relaxed and bool(hits), following)
 
     def _newest(
         self, searcher: Searcher, within: Query, limit: int, after: After | None
-    ) -> tuple[tuple[Hit, ...], int, After | None]:
+    ) -> tuple[tuple[str, ...], After | None]:
         """The page of what was changed last, by a key that no two resources share: it starts below the last one."""
-        rest = within
         if after is not None:
-            rest = all_of(within, updated_within(self._schema, None, after.place))
-        found = searcher.search(rest, limit, order_by_field="updated")
-        total = _total(found) if after is None else _total(searcher.search(within, 1))
-        hits = tuple(Hit(_id(searcher, address), 0.0) for _, address in found.hits)
+            within = all_of(within, updated_within(self._schema, None, after.place))
+        found = searcher.search(within, limit, order_by_field="updated")
         more = _total(found) > limit
-        return hits, total, After(int(found.hits[-1][0]), ()) if more else None
-
-    def _best(
-        self, searcher: Searcher, within: Query, order: Query, limit: int, after: After | None
-    ) -> tuple[tuple[Hit, ...], int, After | None]:
-        """The page of what ranks best. It starts behind the last ones shown, looked for around their place, so
-        that what appears or goes meanwhile neither repeats nor hides anything."""
-        scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
-        place = after.place if after else 0
-        start = max(0, place - _SLACK)
-        wanted = place - start + limit + (_SLACK if after else 0)
-        found = searcher.search(scored, wanted, offset=start, weight_by_field="tie")
-        near = sorted(
-            (Hit(_id(searcher, address), float(score)) for score, address in found.hits),
-            key=lambda hit: (-hit.score, hit.id),
-        )
-        begin = place - start
-        if after:
-            begin = max((n + 1 for n, hit in enumerate(near) if hit.id in after.ids), default=begin)
-        hits = tuple(near[begin : begin + limit])
-        end = start + begin + len(hits)
-        more = end < min(_total(found), MAX_OFFSET)
-        last = tuple(hit.id for hit in hits[-_ANCHORS:])
-        return hits, _total(found), After(end, last) if more and hits else None
+        hits = tuple(_ids(searcher, [address for _, address in found.hits]))
+        return hits, After(int(found.hits[-1][0]), ()) if more else None
 
     def match(self, text: str, *, visible: Sequence[Filters], limit: int = MAX_OFFSET) -> list[str]:
         """Ids of the resources among those the asker may see that hold every word, best first, `limit` at most;
@@ -263,35 +250,43 @@ class CatalogIndex:
         schema, searcher = self._schema, self._reader().searcher()
         terms = Vocabulary(schema, searcher)
         typed = TypedText.read(text)
-        order = ranking(terms, typed)
-        if order is None:
+        if not typed.tokens:
             return []
-        within = all_of(audience(schema, visible), matching(terms, typed))
-        scored = Query.boolean_query([(Occur.Must, within), (Occur.Should, order)])
-        return [_id(searcher, address) for _, address in searcher.search(scored, limit, count=False).hits]
+        seen = audience(schema, visible)
+        tiers = ranking(terms, typed, all_of(seen, matching(terms, typed)))
+        return _in_tiers(searcher, seen, tiers, 0, limit)
 
-    def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> list[tuple[str, str]]:
-        """Folded names (titles, codes, items) that begin with `prefix`, or whose pinyin initials do, most frequent
-        first, each with the id of a resource the asker may see that has it."""
-        key = fold(prefix[:64])
-        if not key:
-            return []
-        searcher, seen = self._reader().searcher(), _seen(self._schema, visible)
-        names: dict[str, int] = {}
-        for field in ("exact_title", "item", "pinyin"):
-            if field == "pinyin" and (not key.isascii() or len(key) < _LEAST_INITIALS):
-                continue
-            for term, count in searcher.terms_with_prefix(field, key, seen, limit * 4):
-                name = term.partition("\t")[2] if field == "pinyin" else term
-                names[name] = max(count, names.get(name, 0))
-        best = sorted(names, key=lambda name: (-names[name], len(name), name))[:limit]
-        found: list[tuple[str, str]] = []
-        for name in best:
-            held = [Query.term_query(self._schema, field, name, "basic") for field in ("exact_title", "item")]
-            either = Query.boolean_query([(Occur.Should, one) for one in held])
-            hits = searcher.search(all_of(seen, either), 1, count=False).hits
-            found += [(name, _id(searcher, address)) for _, address in hits]
-        return found
+    def _one(self, resource_id: str) -> Query:
+        """The document of a resource."""
+        high, low = halves(resource_id)
+        first = Query.term_query(self._schema, "id_high", high, "basic")
+        second = Query.range_query(self._schema, "id_low", FieldType.Unsigned, low, low)
+        return Query.boolean_query([(Occur.Must, first), (Occur.Must, second)])
+
+    def suggest(self, prefix: str, *, visible: Sequence[Filters], limit: int = 8) -> Suggested:
+        """What begins with `prefix`, or whose pinyin initials do: names of items, most held first, and titles.
+        A code is completed by nothing, but found whole."""
+        typed = fold(prefix[:64])
+        if not typed:
+            return Suggested((), ())
+        schema, searcher = self._schema, self._reader().searcher()
+        names = beginning_with(schema, searcher, typed, visible=visible, limit=limit)
+        begun = [(Occur.Must, Query.term_query(schema, "title_begins", typed[:TITLE_BEGINNING], "basic"))]
+        if len(typed) > TITLE_BEGINNING:  # what can be said of the rest: it stands in the title somewhere
+            pairs = [token for token in bigrams(typed) if is_han(token[0])]
+            begun += [(Occur.Must, Query.term_query(schema, "title", pair, "basic")) for pair in pairs]
+        whole = Query.term_query(schema, "exact_title", typed, "basic")
+        either = Query.boolean_query([(Occur.Should, Query.boolean_query(begun)), (Occur.Should, whole)])
+        wanted = all_of(audience(schema, visible), either)
+        found = searcher.search(wanted, limit * _SPARE_TITLES, order_by_field="updated", count=False)
+        return Suggested(tuple(names), tuple(_ids(searcher, [address for _, address in found.hits])))
+
+    def holder(self, name: str, *, visible: Sequence[Filters]) -> str | None:
+        """A resource that has an item of this folded name, among those the asker may see."""
+        searcher = self._reader().searcher()
+        held = Query.term_query(self._schema, "item", name, "basic")
+        found = searcher.search(all_of(audience(self._schema, visible), held), 1, count=False)
+        return next(iter(_ids(searcher, [address for _, address in found.hits])), None)
 
     def _count_facets(
         self, searcher: Searcher, base: Query, chosen: Filters, facets: Sequence[str]
@@ -377,16 +372,48 @@ class CatalogIndex:
             yield
 
 
-def _seen(schema: Schema, visible: Sequence[Filters]) -> Query:
-    """What the asker may see, without the document that carries the position."""
-    position = Query.term_query(schema, "id", _POSITION_ID, "basic")
-    return Query.boolean_query([(Occur.Must, audience(schema, visible)), (Occur.MustNot, position)])
+def _best(
+    searcher: Searcher, allowed: Query, tiers: Sequence[Tier], total: int, limit: int, after: After | None
+) -> tuple[tuple[str, ...], After | None]:
+    """The page of what ranks best. It starts behind the last ones shown, looked for around their place, so
+    that what appears or goes meanwhile neither repeats nor hides anything."""
+    place = after.place if after else 0
+    start = max(0, place - _SLACK)
+    near = _in_tiers(searcher, allowed, tiers, start, place - start + limit + (_SLACK if after else 0))
+    begin = place - start
+    if after:
+        begin = max((n + 1 for n, found in enumerate(near) if found in after.ids), default=begin)
+    hits = tuple(near[begin : begin + limit])
+    end = start + begin + len(hits)
+    more = end < min(total, MAX_OFFSET)
+    return hits, After(end, hits[-_ANCHORS:]) if more and hits else None
+
+
+def _in_tiers(searcher: Searcher, allowed: Query, tiers: Sequence[Tier], start: int, wanted: int) -> list[str]:
+    """`wanted` ids from the place `start` of the tiers one after the other. No tier is asked that is not reached."""
+    ids: list[str] = []
+    before: list[tuple[Occur, Query]] = []
+    for n, tier in enumerate(tiers):
+        if tier.at_most is not None:
+            holding = all_of(allowed, tiers[n + 1].query)
+            if _total(searcher.search(holding, 1)) > tier.at_most:
+                continue
+        query = Query.boolean_query([(Occur.Must, allowed), (Occur.Must, tier.query), *before])
+        found = searcher.search(query, wanted - len(ids), offset=start, order_by_field=tier.order)
+        known = _ids(searcher, [address for _, address in found.hits])
+        placed = sorted(zip(known, found.hits, strict=True), key=lambda one: (-one[1][0], one[0]))
+        ids += [resource_id for resource_id, _ in placed]
+        if len(ids) >= wanted:
+            break
+        start = max(0, start - _total(found))
+        before.append((Occur.MustNot, tier.query))
+    return ids
 
 
 def _counting(facet: str) -> dict[str, Any]:
     """How tantivy is asked to count a facet."""
     if facet != FRESH:
-        return {"terms": {"field": facet, "size": _FACET_VALUES}}
+        return {"terms": {"field": facet, "size": _FACET_VALUES, "segment_size": _FACET_EXACT}}
     ranges = [
         {"key": name} | {end: bound for end, bound in (("from", lower), ("to", upper)) if bound is not None}
         for name, (lower, upper) in freshness_ranges(now()).items()
@@ -394,15 +421,21 @@ def _counting(facet: str) -> dict[str, Any]:
     return {"range": {"field": "updated", "ranges": ranges}}
 
 
-def _id(searcher: Searcher, address: DocAddress) -> str:
-    return unpacked(str(searcher.doc(address).get_first("id")))
+def _ids(searcher: Searcher, addresses: list[DocAddress]) -> list[str]:
+    """The resources at these addresses, read from columns."""
+    high, low = (searcher.fast_field_values(half, addresses) for half in ("id_high", "id_low"))
+    return [joined(int(h or 0), int(w or 0)) for h, w in zip(high, low, strict=True)]
 
 
 def _total(found: tantivy.SearchResult) -> int:
     return int(found.count)  # type: ignore[attr-defined]  # the package's stub leaves it out
 
 
-def _commit(writer: IndexWriter, position: str) -> None:
-    writer.delete_documents_by_term("id", _POSITION_ID)
-    writer.add_document(Document(id=_POSITION_ID, position=position))
+def _commit(schema: Schema, writer: IndexWriter, position: str) -> None:
+    # By query: deleting by term takes every number for a signed one, and finds nothing.
+    writer.delete_documents_by_query(Query.term_query(schema, "id_high", _POSITION_ID, "basic"))
+    carrier = Document()
+    carrier.add_bytes("position", position.encode())
+    carrier.add_unsigned("id_high", _POSITION_ID)
+    writer.add_document(carrier)
     writer.commit()

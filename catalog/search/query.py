@@ -1,7 +1,7 @@
 """From what a person typed to tantivy queries: what must match, who may see it, and what ranks first.
 
-Matching and ranking are kept apart: matching decides totals and facet counts over the `all` field without
-scores, ranking adds them (title before items before abstract, in titles what stands together first).
+Matching and ranking are kept apart: matching decides totals and facet counts; ranking puts what matches into
+tiers (title before items before abstract, in titles what stands together first), of which few are ever read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ Filters = Mapping[str, str | bool | Sequence[str]]
 MAX_TOKENS = 64
 _RELAXED_SHARE = 0.6  # of the tokens, where not all of them occur in any document
 
-# Constant scores by how a field is met. BM25 of a rare token reaches about 15, so each step stands above it.
-_EXACT = {"exact_title": 200.0, "item": 60.0}
-_TITLE_HOLDS_RUN = 100.0
-_TITLE_ADJACENT = 50.0
-_ITEM_BEGINS = 30.0
-_TERMS_OF_A_PREFIX = 2_000  # tokens that one character begins; items that begin with what was typed
+_TERMS_OF_A_PREFIX = 2_000  # tokens that one character begins
+
+_PHRASES_READ = 5_000  # titles whose positions are read for one search, at most
 
 FRESHNESS = {"week": 7, "month": 31, "year": 366}  # days since the last change; older than all is the rest
 OLDER = "older"
@@ -85,31 +82,57 @@ def matching(terms: Vocabulary, typed: TypedText, *, relaxed: bool = False) -> Q
     """Documents that hold every token, or with `relaxed` most of them. No token at all matches everything."""
     if not typed.tokens:
         return Query.all_query()
-    wanted = [terms.token("all", token) for token in typed.tokens]
+    wanted = [
+        Query.boolean_query([(Occur.Should, terms.token(field, token)) for field in ("named", "body")])
+        for token in typed.tokens
+    ]
     if not relaxed:
         return Query.boolean_query([(Occur.Must, term) for term in wanted])
     needed = -int(-len(wanted) * _RELAXED_SHARE // 1)
     return Query.boolean_query([(Occur.Should, term) for term in wanted], minimum_number_should_match=needed)
 
 
-def ranking(terms: Vocabulary, typed: TypedText) -> Query | None:
-    """What adds to the score of a document that matches; None where nothing was typed."""
-    if not typed.tokens:
-        return None
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Documents that meet a search in one way, and the column by which they are ordered (None: by score).
+    With `at_most`, the tier is asked only where no more documents meet the next one, which holds it."""
+
+    query: Query
+    order: str | None
+    at_most: int | None = None
+
+
+def ranking(terms: Vocabulary, typed: TypedText, found: Query, *, relaxed: bool = False) -> list[Tier]:
+    """The tiers of `found`, best first, each without what those before it hold: the title or code is what was
+    typed; the title holds it side by side; all of it; an item is it; the title holds one of several words;
+    titles and items hold all; anything else holds all. Of the relaxed, those that hold more.
+
+    Columns order within a tier, where scores would have to be computed for every document that matches.
+    """
     schema = terms.schema
-    parts = [
-        Query.const_score_query(Query.term_query(schema, field, typed.folded, "basic"), score)
-        for field, score in _EXACT.items()
-    ]
-    parts.append(Query.const_score_query(terms.beginning("item", typed.folded), _ITEM_BEGINS))
-    for run in typed.runs:
-        held = Query.boolean_query([(Occur.Must, terms.token("title", token)) for token in run])
-        parts.append(Query.const_score_query(held, _TITLE_HOLDS_RUN / len(typed.runs)))
-        if len(run) > 1:  # tantivy panics on a phrase of one word
-            phrase = Query.phrase_query(schema, "title", list(run))
-            parts.append(Query.const_score_query(phrase, _TITLE_ADJACENT / len(typed.runs)))
-    parts += [Query.term_query(schema, "title", token) for token in typed.tokens]
-    return Query.boolean_query([(Occur.Should, part) for part in parts])
+    if relaxed:
+        scored = [
+            (Occur.Should, Query.const_score_query(terms.token(field, token), score))
+            for token in typed.tokens
+            for field, score in (("title", 2.0), ("named", 1.0), ("body", 0.5))
+        ]
+        return [Tier(Query.boolean_query([(Occur.Must, found), *scored]), None)]
+
+    def holds(field: str, tokens: Sequence[str]) -> Query:
+        return Query.boolean_query([(Occur.Must, terms.token(field, token)) for token in tokens])
+
+    named, titled = holds("named", typed.tokens), holds("title", typed.tokens)
+    tiers = [Tier(Query.term_query(schema, "exact_title", typed.folded, "basic"), "standing")]
+    phrases = [Query.phrase_query(schema, "title", list(run)) for run in typed.runs if len(run) > 1]
+    if phrases:  # tantivy panics on a phrase of one word
+        side_by_side = Query.boolean_query([(Occur.Must, one) for one in (titled, *phrases)])
+        tiers.append(Tier(side_by_side, "standing", at_most=_PHRASES_READ))
+    tiers.append(Tier(titled, "standing"))
+    tiers.append(Tier(Query.term_query(schema, "item", typed.folded, "basic"), "updated"))
+    if len(typed.runs) > 1:
+        some = Query.boolean_query([(Occur.Should, holds("title", run)) for run in typed.runs])
+        tiers.append(Tier(Query.boolean_query([(Occur.Must, named), (Occur.Must, some)]), "updated"))
+    return [*tiers, Tier(named, "updated"), Tier(found, "updated")]
 
 
 def freshness_ranges(at: datetime) -> dict[str, tuple[int | None, int | None]]:
@@ -152,12 +175,16 @@ def restriction(schema: Schema, filters: Filters) -> Query:
 
 
 def audience(schema: Schema, visible: Sequence[Filters]) -> Query:
-    """Documents that meet at least one of the alternatives; no alternative shows nothing."""
+    """Resources that meet at least one of the alternatives; no alternative shows nothing."""
     if not visible:
         return Query.empty_query()
-    return Query.boolean_query([(Occur.Should, restriction(schema, filters)) for filters in visible])
+    any_resource = Query.term_set_query(schema, "published", [True, False])
+    alternatives = [restriction(schema, filters) if filters else any_resource for filters in visible]
+    if len(alternatives) == 1:
+        return alternatives[0]
+    return Query.boolean_query([(Occur.Should, one) for one in alternatives])
 
 
 def all_of(*queries: Query) -> Query:
-    """Every query holds; adds the same to every score, and not nothing, so that ties can be broken."""
+    """Every query holds, without scores."""
     return Query.const_score_query(Query.boolean_query([(Occur.Must, query) for query in queries]), 1.0)

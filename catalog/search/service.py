@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session, selectinload
 
 from app.identity.models import Jurisdiction
@@ -18,7 +19,7 @@ from catalog.resources import service
 from catalog.resources.models import Resource
 from catalog.search.index import After, CatalogIndex, SearchResult, Sort
 from catalog.search.query import Filters
-from catalog.text import bigrams, fold, fold_in_place, token_spans
+from catalog.text import begins, bigrams, fold, fold_in_place, token_spans
 
 SUMMARY_LENGTH = 200  # characters of an abstract on a result page
 _ITEMS_SHOWN = 5
@@ -73,7 +74,7 @@ def search(
         after=after,
         sort=sort,
     )
-    ids = [UUID(hit.id) for hit in result.hits]
+    ids = [UUID(hit) for hit in result.hits]
     query = select(Resource).options(selectinload(Resource.agency))
     rows = {row.id: row for row in session.scalars(query.where(Resource.id.in_(ids), service.visible_to(by)))}
     wanted = {fold(item) for item in filters.get("item", ())}  # type: ignore[union-attr]  # always a sequence
@@ -86,23 +87,40 @@ def matching(session: Session, index: CatalogIndex, typed: str, *, by: Actor) ->
 
 
 def suggest(session: Session, index: CatalogIndex, prefix: str, *, by: Actor, limit: int) -> list[str]:
-    """Titles and item names that `by` may see and that begin with `prefix` or with its pinyin initials, as
-    they are written where they stand."""
-    found = [
-        (name, UUID(holder))
-        for name, holder in index.suggest(prefix, visible=audience(session, by), limit=limit)
-    ]
-    query = select(Resource.id, Resource.title, Resource.title_en, Resource.code, Resource.record).where(
-        Resource.id.in_({holder for _, holder in found}), service.visible_to(by)
-    )
-    rows = {row.id: row for row in session.execute(query)}
-    written: dict[str, None] = {}
-    for name, holder in found:
-        if row := rows.get(holder):
-            items = (item.get(key) for item in row.record.get("items", ()) for key in ("name", "name_en"))
-            names = (row.title, row.title_en, row.code, *items)
-            written.update(dict.fromkeys([as_is for as_is in names if as_is and fold(as_is) == name][:1]))
-    return list(written)
+    """Names of items and titles that `by` may see and that begin with `prefix` or with its pinyin initials, as
+    they are written where they stand. Names come first, and leave half of the places to titles if there are any."""
+    visible = audience(session, by)
+    found = index.suggest(prefix, visible=visible, limit=limit)
+    rows = _rows(session, [*(holder for _, holder in found.names), *found.titles], by)
+    names: dict[str, None] = {}
+    for name, holder in found.names:
+        written = _written(rows.get(UUID(holder)), name)
+        if written is None and (other := index.holder(name, visible=visible)):
+            written = _written(_rows(session, [other], by).get(UUID(other)), name)
+        if written is not None:
+            names[written] = None
+    typed = fold(prefix)
+    titles: dict[str, str] = {}
+    for row in (rows[key] for one in found.titles if (key := UUID(one)) in rows):
+        for title in filter(None, (row.title, row.title_en, row.code if fold(row.code) == typed else None)):
+            if begins(fold(title), typed):
+                titles.setdefault(fold(title), title)
+    kept = list(names)[: limit - min(len(titles), limit // 2)]
+    return list(dict.fromkeys([*kept, *titles.values()]))[:limit]
+
+
+def _rows(session: Session, ids: Sequence[str], by: Actor) -> dict[UUID, Row[Any]]:
+    """Of these resources what suggestions are written from, if `by` may see them."""
+    query = select(Resource.id, Resource.title, Resource.title_en, Resource.code, Resource.record)
+    return {row.id: row for row in session.execute(query.where(Resource.id.in_(ids), service.visible_to(by)))}
+
+
+def _written(row: Row[Any] | None, name: str) -> str | None:
+    """How the resource writes the item of this folded name; None where it has none."""
+    if row is None:
+        return None
+    items = (item.get(key) for item in row.record.get("items", ()) for key in ("name", "name_en"))
+    return next((as_is for as_is in items if as_is and fold(as_is) == name), None)
 
 
 def summary_of(resource: Resource) -> str:

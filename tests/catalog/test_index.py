@@ -10,16 +10,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
 from app.kernel.clock import frozen
 from catalog.search.document import SearchDocument
 from catalog.search.index import After, CatalogIndex, IndexBusy, Sort
-from catalog.search.query import UnknownFilter
+from catalog.search.query import Filters, UnknownFilter
 
 MOMENT = datetime(2026, 9, 1, tzinfo=UTC)
 EVERYTHING: list[dict[str, str]] = [{}]
@@ -27,9 +29,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TAOYUAN = REPOSITORY.parent / "shared" / "data" / "taoyuan-catalogue" / "catalogue.csv"
 
 
-def document(resource_id: str, title: str, *items: str, **more: object) -> SearchDocument:
+NAMES: dict[str, str] = {}  # of resources, by their ids
+
+
+def id_of(name: str) -> str:
+    made = str(uuid5(NAMESPACE_URL, name))
+    NAMES[made] = name
+    return made
+
+
+def document(name: str, title: str, *items: str, **more: object) -> SearchDocument:
     made = SearchDocument(
-        id=resource_id,
+        id=id_of(name),
         title=title,
         items=items,
         agency_id="police",
@@ -100,8 +111,13 @@ def index(tmp_path: Path) -> CatalogIndex:
     return opened
 
 
+def suggested(index: CatalogIndex, typed: str, visible: Sequence[Filters] = EVERYTHING) -> list[str]:
+    answer = index.suggest(typed, visible=visible)
+    return [*(f"{name} of {NAMES[holder]}" for name, holder in answer.names), *(NAMES[i] for i in answer.titles)]
+
+
 def found(index: CatalogIndex, text: str, **more: object) -> list[str]:
-    return [hit.id for hit in index.search(text, visible=EVERYTHING, **more).hits]  # type: ignore[arg-type]
+    return [NAMES[hit] for hit in index.search(text, visible=EVERYTHING, **more).hits]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +158,7 @@ def test_a_phrase_ranks_before_its_scattered_parts(tmp_path: Path) -> None:
 
 def test_a_longer_description_finds_what_holds_most_of_it(index: CatalogIndex) -> None:
     result = index.search("河道断面水质监测的数据", visible=EVERYTHING)
-    assert [hit.id for hit in result.hits] == ["water"]
+    assert [NAMES[hit] for hit in result.hits] == ["water"]
     assert result.relaxed
     assert not index.search("河道水质", visible=EVERYTHING).relaxed
 
@@ -166,16 +182,16 @@ def test_pages_neither_repeat_nor_miss_what_stays_while_others_come_and_go(
     for step in range(20):
         result = index.search(text, visible=EVERYTHING, limit=5, after=after, sort=sort)
         assert result.total == 40
-        seen += [hit.id for hit in result.hits]
+        seen += [NAMES[hit] for hit in result.hits]
         after = result.following
         if after is None:
             break
-        gone.add(result.hits[-1].id)  # the very last one shown goes, and another comes
+        gone.add(NAMES[result.hits[-1]])  # the very last one shown goes, and another comes
         index.apply([document(f"new{step}", f"水质{step}", updated_at=MOMENT + timedelta(days=9))],
-                    [result.hits[-1].id], str(step + 2))  # fmt: skip
+                    [result.hits[-1]], str(step + 2))  # fmt: skip
     assert after is None
     assert len(seen) == len(set(seen))
-    assert set(seen) >= {made.id for made in first}
+    assert set(seen) >= {NAMES[made.id] for made in first}
 
 
 @pytest.mark.parametrize("limit", [0, 201])
@@ -192,10 +208,10 @@ def test_one_character_finds_wherever_it_stands(index: CatalogIndex) -> None:
 
 def test_who_holds_an_item_and_how_fresh_it_is(index: CatalogIndex) -> None:
     held = index.search("", visible=EVERYTHING, filters={"item": ["身份证号", "地号"]})
-    assert {hit.id for hit in held.hits} == {"people", "land"}
+    assert {NAMES[hit] for hit in held.hits} == {"people", "land"}
     with frozen(datetime(2026, 9, 9, tzinfo=UTC)):
         result = index.search("", visible=EVERYTHING, filters={"freshness": ["week"]}, facets=["freshness"])
-    assert {hit.id for hit in result.hits} == {"water", "land"}
+    assert {NAMES[hit] for hit in result.hits} == {"water", "land"}
     assert result.facets == {"freshness": {"week": 2, "month": 4}}
 
 
@@ -203,12 +219,14 @@ def test_only_what_the_asker_may_see(index: CatalogIndex) -> None:
     public = index.search("身份证", visible=[{"published": True, "open": True}], facets=["agency"])
     assert (public.hits, public.total, public.facets) == ((), 0, {"agency": {}})
     agency = index.search("身份证", visible=[{"published": True}, {"agency": "ecology"}])
-    assert {hit.id for hit in agency.hits} == {"people", "cards"}
+    assert {NAMES[hit] for hit in agency.hits} == {"people", "cards"}
     owner = index.search("身份证", visible=[{"published": True}, {"agency": "police"}])
-    assert {hit.id for hit in owner.hits} == {"people", "cards", "abstract"}
+    assert {NAMES[hit] for hit in owner.hits} == {"people", "cards", "abstract"}
     assert index.search("身份证", visible=[]).total == 0
-    assert index.suggest("人口普查", visible=[{"published": True}]) == []
-    assert index.suggest("人口普查", visible=[{"agency": "police"}]) == [("人口普查汇总", "abstract")]
+    for visible, told in (([{"published": True}], []), ([{"agency": "police"}], ["abstract"])):
+        assert suggested(index, "人口普查", visible) == told
+        assert suggested(index, "区划", visible) == [f"区划 of {one}" for one in told]
+        assert suggested(index, "qh", visible) == [f"区划 of {one}" for one in told]
 
 
 def test_filters_and_facets(index: CatalogIndex) -> None:
@@ -218,7 +236,7 @@ def test_filters_and_facets(index: CatalogIndex) -> None:
         filters={"sharing_type": "unconditional", "agency": ["land", "police"]},
         facets=["sharing_type", "agency", "theme"],
     )
-    assert [hit.id for hit in result.hits] == ["land"]
+    assert [NAMES[hit] for hit in result.hits] == ["land"]
     assert result.facets == {
         "sharing_type": {"conditional": 2, "unconditional": 1},
         "agency": {"ecology": 1, "land": 1},
@@ -234,17 +252,31 @@ def test_an_unknown_filter_or_facet_is_refused(index: CatalogIndex) -> None:
 
 
 def test_suggestions_by_name_script_and_pinyin_initials(index: CatalogIndex) -> None:
-    assert index.suggest("身分證", visible=EVERYTHING) == [
-        ("身份证号", "people"),
-        ("身份证件办理记录", "cards"),
-    ]
-    assert index.suggest("sfzh", visible=EVERYTHING) == [("身份证号", "people")]
-    assert index.suggest("地號", visible=EVERYTHING) == [("地号", "land")]
-    assert index.suggest("", visible=EVERYTHING) == []
+    assert suggested(index, "身分證") == ["身份证号 of people", "cards"]
+    assert suggested(index, "sfzh") == ["身份证号 of people"]
+    assert suggested(index, "sfzj") == ["cards"]
+    assert suggested(index, "身份证件办理") == ["cards"]
+    assert suggested(index, "地號") == ["地号 of land"]
+    assert suggested(index, "307001/000012") == ["land"]
+    assert suggested(index, "") == []
+
+
+def test_names_are_suggested_by_how_many_hold_them_as_they_come_and_go(tmp_path: Path) -> None:
+    index = CatalogIndex.open(tmp_path)
+    for n in range(12):
+        held = ("登记日期", "登记机关")[n % 4 == 0]
+        index.apply([document(f"{n}", f"资源{n}", held)], [], f"{n}")
+    assert suggested(index, "登记") == ["登记日期 of 1", "登记机关 of 0"] or suggested(index, "dj")
+    names = [name for name, _ in index.suggest("登记", visible=EVERYTHING).names]
+    assert names == ["登记日期", "登记机关"]
+    for n in range(12):
+        index.apply([document(f"{n}", f"资源{n}", "登记机关", open=n == 3)], [], f"{n + 12}")
+    assert index.holder("登记日期", visible=EVERYTHING) is None
+    assert index.holder("登记机关", visible=[{"open": True}]) == id_of("3")
 
 
 def test_a_change_replaces_and_a_deletion_removes(index: CatalogIndex) -> None:
-    index.apply([document("people", "流动人口居住信息")], ["water"], "2")
+    index.apply([document("people", "流动人口居住信息")], [id_of("water")], "2")
     assert found(index, "身份证") == ["cards", "abstract"]
     assert found(index, "流动人口") == ["people"]
     assert found(index, "水") == []
@@ -269,7 +301,7 @@ def test_a_failing_batch_changes_neither_documents_nor_position(
         raise RuntimeError("the database went away")
 
     with pytest.raises(RuntimeError, match="went away"):
-        index.apply(documents(), ["people"], "2")  # type: ignore[arg-type]
+        index.apply(documents(), [id_of("people")], "2")  # type: ignore[arg-type]
     assert index.position() == "1"
     index.apply([], [], "3")
     assert found(index, "新资源") == []
@@ -279,9 +311,9 @@ def test_a_failing_batch_changes_neither_documents_nor_position(
 def test_one_writer_and_readers_that_follow(index: CatalogIndex, tmp_path: Path) -> None:
     other = CatalogIndex.open(tmp_path)
     with pytest.raises(IndexBusy):
-        other.apply([], ["people"], "2")
+        other.apply([], [id_of("people")], "2")
     index.close()
-    other.apply([], ["people"], "2")
+    other.apply([], [id_of("people")], "2")
     assert other.position() == "2"
 
 
@@ -319,12 +351,13 @@ def test_a_rebuild_that_fails_leaves_the_old_index(index: CatalogIndex) -> None:
 _WRITER = """
 import sys
 from datetime import UTC, datetime
+from uuid import UUID
 from app.kernel.clock import frozen
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
 index = CatalogIndex.open(sys.argv[1])
 for number in range(int(index.position() or 0) + 1, 100000):
-    made = SearchDocument(id=str(number), title="测试资源", agency_id="a", agency_name="甲", published=True,
+    made = SearchDocument(id=str(UUID(int=number << 64)), title="测试资源", agency_id="a", agency_name="甲", published=True,
                           open=True, updated_at=datetime(2026, 9, 1, tzinfo=UTC))
     index.apply([made], [], str(number))
     print(number, flush=True)
@@ -373,7 +406,7 @@ def test_the_taoyuan_list_answers_well_and_quickly(tmp_path: Path) -> None:
     started = time.perf_counter()
     index.rebuild(documents, "1")
     print(f"\nbuilt {len(documents)} in {time.perf_counter() - started:.2f} s")
-    titles = {made.id: made.title for made in documents}
+    titles = {NAMES[made.id]: made.title for made in documents}
     for text in ("身份证", "地号", "停车场", "水", "統計", "市民卡", "公园 地址"):
         elapsed = []
         for _ in range(15):
@@ -387,6 +420,6 @@ def test_the_taoyuan_list_answers_well_and_quickly(tmp_path: Path) -> None:
         assert result.total > 0, text
         assert statistics.median(elapsed) < 50, text
         print(f"{text}: {result.total}, median {statistics.median(elapsed):.1f} ms")
-        print("   ", [titles[hit.id] for hit in result.hits[:4]])
+        print("   ", [titles[NAMES[hit]] for hit in result.hits[:4]])
     assert index.search("地号", visible=EVERYTHING).total == index.search("地號", visible=EVERYTHING).total
     assert index.search("地号", visible=EVERYTHING).total > 90
