@@ -36,7 +36,7 @@ generate: .venv/ready
 	$(BIN)/python -m app.generate
 
 bench: .venv/ready
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 # How often the duplicate check is right, on generated catalogs and on data of others.
 eval: .venv/ready

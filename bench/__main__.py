@@ -1,19 +1,19 @@
-"""`python -m bench [search] [commands] [negotiations] [ledger] [gateway]`: the named benchmarks, or all of them, on a database of their own."""
+"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway]`: the named benchmarks, or all, each on a database of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, gateway, ledger, negotiations, search
+from bench import commands, gateway, imports, ledger, negotiations, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "commands", "negotiations", "ledger", "gateway")
+NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
-    parser.add_argument("--resources", type=int, default=20_000, help="search: resources generated")
+    parser.add_argument("--resources", type=int, default=20_000, help="search, imports: resources generated")
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="commands, negotiations: how long each is repeated"
     )
@@ -32,6 +32,8 @@ def main() -> None:
                 match name:
                     case "search":
                         search.run(database, folder, resources=asked.resources, seconds=asked.seconds)
+                    case "imports":
+                        imports.run(database, resources=asked.resources)
                     case "commands":
                         commands.run(database, seconds=asked.seconds)
                     case "negotiations":

@@ -38,7 +38,9 @@ def run(database: Database, *, resources: int) -> None:
     for processes, count in ((1, resources // 4), (PROCESSES, resources)):
         started = time.perf_counter()
         with context.Pool(processes) as pool:
-            tasks = [(database.url, count, part, processes, f"bench-{processes}") for part in range(processes)]
+            tasks = [
+                (database.url, count, part, processes, f"bench-{processes}") for part in range(processes)
+            ]
             spent = pool.starmap(bring_in, tasks)
         seconds = max(wall for wall, _, _ in spent)
         rows.append(
@@ -48,10 +50,25 @@ def run(database: Database, *, resources: int) -> None:
                 time.perf_counter() - started,
             )
         )  # fmt: skip
-    rows.append(("COPY into two plain tables (reference), 1 process", resources // 4, *_copied(database, resources // 4), 0.0, 0.0))
+    rows.append(
+        (
+            "COPY into two plain tables (reference), 1 process",
+            resources // 4,
+            *_copied(database, resources // 4),
+            0.0,
+            0.0,
+        )
+    )
     show(
         f"imports: resources of {ITEMS} items, {BATCH} in a transaction, validated, fsync on",
-        ("way", "resources", "per second", "client CPU ms each", "peak MB of a process", "seconds, with starting"),
+        (
+            "way",
+            "resources",
+            "per second",
+            "client CPU ms each",
+            "peak MB of a process",
+            "seconds, with starting",
+        ),
         rows,
         "Each with its items, published version, event and ledger entry. The reference writes the same texts only.",
     )
@@ -94,7 +111,9 @@ def _copied(database: Database, count: int) -> tuple[float, float]:
     started, cpu = time.perf_counter(), time.process_time()
     with psycopg.connect(database.url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE bench_record (id text PRIMARY KEY, record jsonb)")
-        cursor.execute("CREATE TABLE bench_item (id text, position int, name text, PRIMARY KEY (id, position))")
+        cursor.execute(
+            "CREATE TABLE bench_item (id text, position int, name text, PRIMARY KEY (id, position))"
+        )
         for batch in _batches(records(count)):
             with cursor.copy("COPY bench_record FROM STDIN") as copy:
                 for one in batch:

@@ -6,13 +6,15 @@ Owns connections and commits. Features never commit; they are handed a session a
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, cast
 from uuid import UUID
 
+import psycopg
 from fastapi import Depends, Request
+from psycopg import sql
 from sqlalchemy import DateTime, Engine, MetaData, String, Table, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection, make_url
@@ -114,6 +116,19 @@ def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
 def lift_statement_timeout(session: Session) -> None:
     """Let the current transaction run long: bulk import, verification, rebuilds."""
     session.execute(text("SET LOCAL statement_timeout = 0"))
+
+
+def copy_rows(
+    session: Session, model: type[Any], columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write many rows of `columns` in the session's transaction by one COPY, at a third of what INSERT costs;
+    triggers and constraints hold as ever. JSON is given as text. What the session holds must be flushed."""
+    named = sql.SQL(", ").join(map(sql.Identifier, columns))
+    into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table_of(model).name), named)
+    connection = cast(psycopg.Connection, session.connection().connection.driver_connection)
+    with connection.cursor() as cursor, cursor.copy(into) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _request_session(request: Request) -> Iterator[Session]:

@@ -23,7 +23,7 @@ from app.kernel import merkle
 from app.kernel.canonical import canonical
 from app.kernel.checkpoint import Signer
 from app.kernel.clock import now
-from app.kernel.db import Base, advisory_lock, table_of
+from app.kernel.db import Base, advisory_lock, copy_rows, table_of
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 
@@ -138,14 +138,9 @@ def append_many(session: Session, entries: Sequence[tuple[UUID, str, UUID, Mappi
     if not entries:
         return
     at = now()
-    session.execute(
-        insert(LedgerEntry),
-        [
-            {"id": i, "at": at, "kind": kind, "subject_id": subject, "content_hash": content_hash(content)}
-            for i, kind, subject, content in entries
-        ],
-    )
-    session.execute(insert(LedgerPending), [{"entry_id": entry[0]} for entry in entries])
+    rows = [(i, at, kind, subject, content_hash(content)) for i, kind, subject, content in entries]
+    copy_rows(session, LedgerEntry, ("id", "at", "kind", "subject_id", "content_hash"), rows)
+    copy_rows(session, LedgerPending, ("entry_id",), [(entry[0],) for entry in entries])
 
 
 def sequence(session: Session, signer: Signer) -> int:

@@ -49,7 +49,7 @@ from catalog.resources.importing import (
     compare_imported,
     upsert_imported,
 )
-from catalog.resources.record import ARTICLE_13, content_hash
+from catalog.resources.record import ARTICLE_13
 
 _OWN_ALONE = Text(
     "只能导入本单位的资源；该列可留空", "you import for your own agency; the column may be blank"
@@ -275,8 +275,9 @@ class _Bringing:
         else:
             self._seen[source_id] = row.place
             self._note(row)
-            self._content.update(f"{source_id}\t{content_hash(row.record).hex()}\n".encode())
-            self._waiting.append((self._number, row, Incoming(agency, row.record, row.unstated)))
+            incoming = Incoming(agency, row.record, row.unstated)
+            self._content.update(f"{source_id}\t{incoming.content_hash.hex()}\n".encode())
+            self._waiting.append((self._number, row, incoming))
             if len(self._waiting) == BATCH:
                 self.bring()
 

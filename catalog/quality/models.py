@@ -24,6 +24,8 @@ class Quality(Base):
 
     __table_args__ = (
         Index("ix_resource_quality_agency_id", "agency_id", "score", "resource_id"),
+        Index("ix_resource_quality_score", "score", "resource_id"),
+        Index("ix_resource_quality_measured_at", "measured_at"),
         CheckConstraint("score BETWEEN 0 AND 1", name="score"),
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, selectinload
 
@@ -66,25 +66,43 @@ def worst_of(
     if agency_id is not None:
         query = query.where(Quality.agency_id == agency_id)
     if after is not None:
-        score, last = after
-        later = and_(Quality.score == score, Quality.resource_id > last)
-        query = query.where(or_(Quality.score > score, later))
+        query = query.where(tuple_(Quality.score, Quality.resource_id) > tuple_(*map(literal, after)))
     rows = session.execute(query.order_by(Quality.score, Quality.resource_id).limit(limit))
     return [(quality, resource) for quality, resource in rows]
 
 
 def measure_due(database: Database) -> int:
-    """Measure resources that changed since, or were last measured a day ago; returns how many. Runs in the worker."""
+    """Measure resources that changed since, or were last measured a day ago; returns how many. Runs in the worker.
+
+    Each part reads an index from one end: what changed before that day was measured then, or is `measure_missed`'s.
+    """
+    since = now() - KEPT
+    later = func.greatest(Resource.updated_at, Resource.data_updated_at)
+    changed = or_(Quality.resource_id.is_(None), Quality.measured_at < later)
+    return _measure(
+        database,
+        and_(Quality.measured_at < since),
+        and_(Resource.updated_at >= since, changed),
+        and_(Resource.data_updated_at >= since, changed),
+    )
+
+
+def measure_missed(database: Database) -> int:
+    """Measure what never was, though it changed more than a day ago: a worker that did not run leaves such. Reads
+    the whole catalog, so the worker asks seldom; returns how many."""
+    return _measure(database, Quality.resource_id.is_(None))
+
+
+def _measure(database: Database, *due: ColumnElement[bool]) -> int:
+    """Measure the first MEASURED_AT_ONCE resources that meet one of the conditions."""
     with database.transaction() as session:
         advisory_lock(session, "catalog.quality")
-        stale = or_(
-            Quality.resource_id.is_(None),
-            Quality.measured_at < func.greatest(Resource.updated_at, Resource.data_updated_at),
-            Quality.measured_at < now() - KEPT,
-        )
-        query = select(Resource).outerjoin(Quality, Quality.resource_id == Resource.id)
-        rows = session.scalars(query.where(Resource.state.in_(LISTED), stale).limit(MEASURED_AT_ONCE)).all()
-        _keep(session, rows)
+        rows: dict[UUID, Resource] = {}
+        for condition in due:
+            query = select(Resource).outerjoin(Quality, Quality.resource_id == Resource.id)
+            query = query.where(Resource.state.in_(LISTED), condition).limit(MEASURED_AT_ONCE - len(rows))
+            rows |= {row.id: row for row in session.scalars(query)}
+        _keep(session, list(rows.values()))
         return len(rows)
 
 

@@ -5,8 +5,10 @@ Owns how an imported record meets the one that is there. Reading files is `catal
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,20 +17,24 @@ from sqlalchemy.orm import Session
 
 from app.identity.models import Agency
 from app.identity.profiles import start_clock
-from app.kernel import history, ledger
+from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
-from app.kernel.db import advisory_lock
-from app.kernel.history import Event
+from app.kernel.db import advisory_lock, copy_rows
 from app.kernel.machine import Party
 from catalog.resources.models import Resource, ResourceVersion
-from catalog.resources.record import ResourceRecord, content_hash, with_item_codes
+from catalog.resources.record import (
+    ResourceRecord,
+    content_hash,
+    hash_of,
+    item_codes,
+    stored_form,
+    with_item_codes,
+)
 from catalog.resources.service import (
     KIND,
-    attested,
     columns_of,
     insert_items,
-    item_rows,
     replace_items,
     reserve_numbers,
     version_row,
@@ -43,7 +49,7 @@ BATCH = 500  # a good size for one call of `upsert_imported`
 _PARTIES: frozenset[Party] = frozenset({"importer"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Incoming:
     """A record read from a source, and the registered agency that provides it. `unstated` names fields of the
     record that the source has no place for."""
@@ -58,6 +64,16 @@ class Incoming:
         if self.record.source_id is None:
             raise ValueError(f"imported record without source_id: {self.record.title}")
         return self.record.source_id
+
+    @cached_property
+    def stored(self) -> dict[str, Any]:
+        """The record as it would be stored; not to be changed."""
+        return stored_form(self.record)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """The hash of `stored`."""
+        return hash_of(self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,7 @@ def _outcome(resource: Resource | None, row: Incoming, source: str) -> Outcome:
     if resource.state == WITHDRAWN:
         return "unchanged"
     if _comes_from(resource, row, source):
-        same = resource.source_hash == content_hash(row.record)
+        same = resource.source_hash == row.content_hash
     else:
         same = resource.content_hash == content_hash(_completed(row, resource, source))
     return "unchanged" if same else "changed"
@@ -168,53 +184,35 @@ def _insert(
     act = f"import_{as_state}"
     transition = RESOURCE.find(None, act)
     assert transition is not None
-    resources: list[Resource] = []
-    items: list[dict[str, Any]] = []
+    at, published = now(), transition.target == PUBLISHED
+    new: list[dict[str, Any]] = []
     for row, number in zip(rows, reserve_numbers(session, len(rows)), strict=True):
         code = f"{row.record.classification.prefix}/{number:06d}"
-        record = with_item_codes(row.record.model_copy(update={"code": code}))
-        resource = Resource(
-            id=new_id(), agency_id=row.agency.id, jurisdiction_id=row.agency.jurisdiction_id, code=code,
-            source=source, source_id=row.source_id, source_hash=content_hash(row.record),
-            created_at=now(), updated_at=now(), state=transition.target, version=1,
-            published_version=int(transition.target == PUBLISHED), **columns_of(record),
+        stored = row.stored | {"code": code}
+        if row.record.items:
+            coded = zip(row.stored["items"], item_codes(row.record.items), strict=True)
+            stored["items"] = [item | {"code": item_code} for item, item_code in coded]
+        new.append(
+            columns_of(row.record, stored)
+            | {
+                "id": new_id(), "agency_id": row.agency.id, "jurisdiction_id": row.agency.jurisdiction_id,
+                "code": code, "source": source, "source_id": row.source_id, "source_hash": row.content_hash,
+                "created_at": at, "updated_at": at, "state": transition.target, "version": 1,
+                "published_version": int(published), "text": json.dumps(stored, ensure_ascii=False),
+            }
         )  # fmt: skip
-        resources.append(resource)
-        items += item_rows(resource.id, record)
-    session.add_all(resources)
-    session.flush()
-    insert_items(session, items)
-    if transition.target == PUBLISHED:
-        session.execute(insert(ResourceVersion), [version_row(resource) for resource in resources])
-    _record_many(session, resources, act, transition.target, transition.basis, by)
+    plain = [name for name in new[0] if name not in ("record", "text")]
+    copy_rows(session, Resource, [*plain, "record"], ([*map(one.get, plain), one["text"]] for one in new))
+    insert_items(session, [(one["id"], one["record"]) for one in new])
+    if published:
+        columns = ("resource_id", "number", "published_at", "record", "content_hash")
+        versions = ((one["id"], 1, at, one["text"], one["content_hash"]) for one in new)
+        copy_rows(session, ResourceVersion, columns, versions)
+    told = [(one["id"], {"code": one["code"], "content_sha256": one["content_hash"].hex()}) for one in new]
+    history.record_many(session, machine=RESOURCE, act=act, subjects=told, by=by, parties=_PARTIES)
     if transition.duty == REVIEW:
-        for resource in resources:
-            start_clock(
-                session,
-                whose=resource.jurisdiction_id,
-                kind=KIND,
-                subject_id=resource.id,
-                duty=REVIEW,
-            )
-
-
-def _record_many(
-    session: Session, resources: Sequence[Resource], act: str, state: str, basis: str, by: Actor
-) -> None:
-    """`history.create` for many: the same events and ledger entries, in three statements."""
-    events = [
-        Event(
-            id=new_id(), at=now(), kind=KIND, subject_id=resource.id, act=act, state_from=None, state_to=state,
-            version=1, party="importer", actor_kind=by.kind, actor_id=by.id, actor_name=by.name,
-            agency_id=by.agency_id, reason=None, legal_basis=basis, data=attested(resource), ledgered=True,
-        )
-        for resource in resources
-    ]  # fmt: skip
-    session.add_all(events)
-    session.flush()
-    ledger.append_many(
-        session, [(event.id, f"{KIND}.{act}", event.subject_id, event.content()) for event in events]
-    )
+        for one in new:
+            start_clock(session, whose=one["jurisdiction_id"], kind=KIND, subject_id=one["id"], duty=REVIEW)
 
 
 def _change(session: Session, resource: Resource, row: Incoming, source: str, by: Actor) -> None:
@@ -224,7 +222,7 @@ def _change(session: Session, resource: Resource, row: Incoming, source: str, by
     write_record(resource, record)
     resource.agency_id, resource.jurisdiction_id = row.agency.id, row.agency.jurisdiction_id
     if _comes_from(resource, row, source):
-        resource.source_hash = content_hash(row.record)
+        resource.source_hash = row.content_hash
     if resource.state == PUBLISHED:
         resource.published_version += 1
         session.execute(insert(ResourceVersion), [version_row(resource)])

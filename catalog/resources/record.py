@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 import rfc8785
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
@@ -238,46 +239,66 @@ def as_abstract(text: str) -> tuple[str | None, str | None]:
     return text[: ABSTRACT_LIMIT - len(_TRUNCATED)].rstrip() + _TRUNCATED, text
 
 
+def stored_form(record: ResourceRecord) -> dict[str, Any]:
+    """The record as it is stored and hashed, without unset fields: one added later changes no hash of before."""
+    return record.model_dump(mode="json", exclude_defaults=True)
+
+
+def hash_of(stored: Mapping[str, Any]) -> bytes:
+    """SHA-256 of a stored record's canonical JSON (RFC 8785)."""
+    return hashlib.sha256(canonical(stored)).digest()
+
+
 def content_hash(record: ResourceRecord) -> bytes:
-    """SHA-256 of the record's canonical JSON (RFC 8785). Unset fields are left out, so that a field added to
-    the record later changes no hash of before."""
-    return hashlib.sha256(canonical(record.model_dump(mode="json", exclude_defaults=True))).digest()
+    """`hash_of` the record as it would be stored."""
+    return hash_of(stored_form(record))
 
 
 def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ()) -> ResourceRecord:
-    """The record with a code for every item: its own, else the one an item of that name had in `previous`
-    (agreements name items by code), else the pinyin initials of its name, numbered where they are taken."""
+    """The record with a code for every item (`item_codes`)."""
     if all(item.code for item in record.items):
         return record
-    taken = {item.code.lower() for item in record.items if item.code}
+    coded = zip(record.items, item_codes(record.items, previous), strict=True)
+    items = tuple(item if item.code else item.model_copy(update={"code": code}) for item, code in coded)
+    return record.model_copy(update={"items": items})
+
+
+def item_codes(items: Sequence[ItemRecord], previous: Iterable[ItemRecord] = ()) -> list[str]:
+    """A code for every item: its own, else the one an item of that name had in `previous` (agreements name
+    items by code), else the pinyin initials of its name, numbered where they are taken."""
+    taken = {item.code.lower() for item in items if item.code}
     before: dict[str, list[str]] = {}
-    for item in previous:
-        if item.code:
-            before.setdefault(item.name, []).append(item.code)
+    for item in (one for one in previous if one.code):
+        before.setdefault(item.name, []).append(item.code or "")
     kept: dict[int, str] = {}
-    for position, item in enumerate(record.items):
+    for position, item in enumerate(items):
         known = [code for code in before.get(item.name, ()) if code.lower() not in taken]
         if known and not item.code:
             kept[position] = known[0]
             taken.add(known[0].lower())
     # A code that some item once had is not given to another.
     taken |= {code.lower() for codes in before.values() for code in codes}
-    items = []
-    for position, item in enumerate(record.items):
+    coded = []
+    for position, item in enumerate(items):
         code = item.code or kept.get(position) or _free_code(item.name, taken)
         taken.add(code.lower())
-        items.append(item if item.code else item.model_copy(update={"code": code}))
-    return record.model_copy(update={"items": tuple(items)})
+        coded.append(code)
+    return coded
 
 
 def _free_code(name: str, taken: set[str]) -> str:
-    letters = "".join(c for c in initials(name) if c.isascii() and (c.isalnum() or c == "_"))[:50] or "item"
-    base = letters if not letters[0].isdigit() else f"_{letters}"
+    base = _first_code(name)
     code, number = base, 1
     while code.lower() in taken:
         number += 1
         code = f"{base}_{number}"
     return code
+
+
+@lru_cache(maxsize=65536)
+def _first_code(name: str) -> str:
+    letters = "".join(c for c in initials(name) if c.isascii() and (c.isalnum() or c == "_"))[:50] or "item"
+    return f"_{letters}" if letters[0].isdigit() else letters
 
 
 GUIDE = Text("编制指南；GB/T 21063.3", "catalog compilation guide; GB/T 21063.3")

@@ -5,8 +5,7 @@ Every change of state goes through the table in `states`. What imports bring is 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +23,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     true,
 )
 from sqlalchemy.orm import Session, aliased, selectinload
@@ -34,6 +32,7 @@ from app.identity.models import Agency, Jurisdiction
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor, ActorKind, Role, Scope, system_actor
 from app.kernel.clock import new_id
+from app.kernel.db import copy_rows
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import NotFound
 from app.kernel.machine import Party
@@ -47,12 +46,14 @@ from catalog.resources.record import (
     ResourceRecord,
     check_record,
     content_hash,
+    hash_of,
+    stored_form,
     with_item_codes,
 )
 from catalog.resources.review import FilingStatement, NewDefect
 from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW
 from catalog.resources.use import require_unused
-from catalog.text import NORMALISATION_VERSION, fold
+from catalog.text import NORMALISATION_VERSION, cut
 
 KIND = RESOURCE.kind
 
@@ -231,8 +232,8 @@ def reserve_numbers(session: Session, count: int) -> list[int]:
     return list(session.scalars(numbers))
 
 
-def columns_of(record: ResourceRecord) -> dict[str, Any]:
-    """The columns of `resource` that follow from its record."""
+def columns_of(record: ResourceRecord, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of `resource` that follow from its record; `stored` is its `stored_form`."""
     return {
         "title": record.title,
         "title_en": record.title_en,
@@ -244,45 +245,31 @@ def columns_of(record: ResourceRecord) -> dict[str, Any]:
         "update_cycle": record.update_cycle,
         "format_class": record.format.format_class,
         "grade": record.effective_grade,
-        "record": record.model_dump(mode="json", exclude_defaults=True),
-        "content_hash": content_hash(record),
+        "record": stored,
+        "content_hash": hash_of(stored),
     }
-
-
-def item_rows(resource_id: UUID, record: ResourceRecord) -> list[dict[str, Any]]:
-    """The rows of `item` for a record whose items all have codes."""
-    return [
-        {
-            "resource_id": resource_id,
-            "position": position,
-            **item.model_dump(exclude={"length", "grade"}),
-            "folded_name": fold(item.name),
-            "normalisation": NORMALISATION_VERSION,
-        }
-        for position, item in enumerate(record.items)
-    ]
 
 
 def replace_items(session: Session, resources: Sequence[Resource]) -> None:
     """Write the items of these resources anew from their records."""
     session.execute(delete(Item).where(Item.resource_id.in_([resource.id for resource in resources])))
-    insert_items(
-        session,
-        [row for r in resources for row in item_rows(r.id, ResourceRecord.model_validate(r.record))],
-    )
+    insert_items(session, [(resource.id, resource.record) for resource in resources])
 
 
-def insert_items(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of `item` in one statement: they are many, and a statement each costs more than all the rest."""
-    if rows:
-        session.execute(_INSERT_ITEMS, {"rows": json.dumps(rows, default=str)})
-
-
-_ITEM_COLUMNS = ", ".join(Item.__table__.columns.keys())
-_INSERT_ITEMS = text(
-    f"INSERT INTO item ({_ITEM_COLUMNS}) SELECT {_ITEM_COLUMNS}"  # our own columns' names
-    " FROM jsonb_populate_recordset(CAST(NULL AS item), CAST(:rows AS jsonb))"
-)
+def insert_items(session: Session, resources: Iterable[tuple[UUID, Mapping[str, Any]]]) -> None:
+    """Write the rows of `item` for stored records whose items all have codes."""
+    plain = ("code", "name", "name_en", "definition", "data_type", "sharing_type", "code_list")
+    flags = ("sensitive", "is_key")
+    rows = (
+        (
+            resource_id, position, *map(item.get, plain), *(item.get(flag, False) for flag in flags),
+            cut(item["name"]).folded, NORMALISATION_VERSION,
+        )
+        for resource_id, stored in resources
+        for position, item in enumerate(stored.get("items", ()))
+    )  # fmt: skip
+    columns = ("resource_id", "position", *plain, *flags, "folded_name", "normalisation")
+    copy_rows(session, Item, columns, rows)
 
 
 def version_row(resource: Resource) -> dict[str, Any]:
@@ -312,7 +299,7 @@ def as_own(
 
 
 def write_record(resource: Resource, record: ResourceRecord) -> None:
-    for name, value in columns_of(record).items():
+    for name, value in columns_of(record, stored_form(record)).items():
         setattr(resource, name, value)
 
 

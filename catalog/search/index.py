@@ -56,7 +56,9 @@ MAX_LIMIT = 200
 MAX_OFFSET = 10_000  # how deep one may page by relevance
 _POSITION_ID = 0  # of the document that carries the position; no resource has such an id
 _WRITER_HEAP_BYTES = 64_000_000
-_REBUILD_HEAP_BYTES = 256_000_000  # few segments, of 150,000 resources and more: each costs something per search
+_REBUILD_HEAP_BYTES = (
+    256_000_000  # few segments, of 150,000 resources and more: each costs something per search
+)
 _FACET_VALUES = 100
 _SLACK = 100  # resources that may come or go before a page without disturbing it
 _FACET_EXACT = 10_000  # values of a facet counted in each segment: more are not, as the commonest are shown
@@ -389,7 +391,9 @@ def _best(
     return hits, After(end, hits[-_ANCHORS:]) if more and hits else None
 
 
-def _in_tiers(searcher: Searcher, allowed: Query, tiers: Sequence[Tier], start: int, wanted: int) -> list[str]:
+def _in_tiers(
+    searcher: Searcher, allowed: Query, tiers: Sequence[Tier], start: int, wanted: int
+) -> list[str]:
     """`wanted` ids from the place `start` of the tiers one after the other. No tier is asked that is not reached."""
     ids: list[str] = []
     before: list[tuple[Occur, Query]] = []

@@ -113,7 +113,10 @@ def index(tmp_path: Path) -> CatalogIndex:
 
 def suggested(index: CatalogIndex, typed: str, visible: Sequence[Filters] = EVERYTHING) -> list[str]:
     answer = index.suggest(typed, visible=visible)
-    return [*(f"{name} of {NAMES[holder]}" for name, holder in answer.names), *(NAMES[i] for i in answer.titles)]
+    return [
+        *(f"{name} of {NAMES[holder]}" for name, holder in answer.names),
+        *(NAMES[i] for i in answer.titles),
+    ]
 
 
 def found(index: CatalogIndex, text: str, **more: object) -> list[str]:
