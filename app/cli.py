@@ -157,15 +157,15 @@ def import_(
     jurisdiction: Annotated[
         str | None, typer.Option(help="新单位所属行政区划 where unknown agencies are registered")
     ] = None,
-    as_state: Annotated[str, typer.Option("--as", help="draft | filed | published")] = "published",
+    as_state: Annotated[str, typer.Option("--as", help="draft | published")] = "published",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只预览 tell, change nothing")] = False,
     as_json: Json = False,
 ) -> None:
     """导入目录。Import catalogs; what cannot be read is listed row by row, what can is not lost."""
     from app.operate import import_files
 
-    if as_state not in ("draft", "filed", "published"):
-        raise typer.BadParameter("draft | filed | published", param_hint="--as")
+    if as_state not in ("draft", "published"):
+        raise typer.BadParameter("draft | published", param_hint="--as")
     with opened(data) as (_, database):
         quiet = as_json or not out.is_terminal
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

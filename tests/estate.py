@@ -206,6 +206,20 @@ class Estate:
                 world.session.expire_all()
                 sent = world.read("imports", sent["id"], "civil", CATALOG)
                 self._add("import.commit", name, on(sent))
+                form = {"as": "filed"}
+                filed = self.request(
+                    ("import.submit", "draft"), Call(file=sheet, form=form), headers=by_civil
+                )
+                job = world.client.request(**filed).json()
+                work.rehearse(database, Outbound(), {"import_id": job["id"]})
+                world.session.expire_all()
+                job = world.read("imports", job["id"], "civil", CATALOG)
+                statement = {
+                    "secrecy_review": "保密审查〔2026〕1号",
+                    "personal_information_assessment": "评估1号",
+                }
+                statement = {"secrecy_review": "一号", "personal_information_assessment": "不涉及"}
+                self._add("import.file", name, on(job, statement))
                 self._add("import.rows import.rejected", name, Call((sent["id"],)))
             self._add("import.read import.events", name, Call((sent["id"],)))
             self._add("import.cancel", name, on(sent))

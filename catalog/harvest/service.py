@@ -31,7 +31,6 @@ from catalog.harvest.states import ACTIVE, HARVEST, REMOVED
 from catalog.imports import service as imports
 from catalog.imports.run import ImportOptions, find_reach
 from catalog.imports.wire import ProblemOut
-from catalog.resources.importing import ImportState
 
 RUN = "harvest.run"
 HARVEST_LIMIT = 100  # of one agency
@@ -55,7 +54,7 @@ class HarvestSpec(Wire):
     automatic: bool = False
     agency: ShortText | None = None
     jurisdiction: ShortText | None = None
-    as_state: ImportState = "draft"
+    as_state: Literal["draft", "published"] = "draft"  # filing is signed by a person
 
     @property
     def options(self) -> ImportOptions:

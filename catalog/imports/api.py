@@ -44,13 +44,14 @@ from catalog.imports.wire import (
     Tally,
 )
 from catalog.resources.importing import ImportState
+from catalog.resources.review import FilingStatement
 
 router = APIRouter(prefix="/api/v1/imports", tags=["imports"], route_class=LinkedRoute)
 
 permit_acts(IMPORT)
 permit(
     "import.list", "import.read", "import.rows", "import.events", "import.rejected", "import.template",
-    roles={Role.CATALOG_ADMINISTRATOR},
+    roles={Role.CATALOG_ADMINISTRATOR, Role.APPROVER},
 )  # fmt: skip
 
 WORKBOOK_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -169,6 +170,15 @@ def commit(asked: Annotated[Import, _asked("import.commit")], version: ExpectedV
     return represent(asked)
 
 
+@router.post("/{id}/file", operation_id="import.file")
+def file_import(
+    asked: Annotated[Import, _asked("import.file")], statement: FilingStatement, version: ExpectedVersion
+) -> ImportOut:
+    """Sign what was sent `as=filed`: it is brought in and goes to the authority, with your statement for all of it."""
+    service.file(asked.session, asked.case, statement=statement, by=asked.by, expected_version=version)
+    return represent(asked)
+
+
 @router.post("/{id}/cancel", operation_id="import.cancel")
 def cancel(asked: Annotated[Import, _asked("import.cancel")], version: ExpectedVersion) -> ImportOut:
     """Give the import up; its file and its preview are removed."""
@@ -191,8 +201,14 @@ def represent(asked: Import) -> ImportOut:
         agency=job.options["agency_code"], as_state=job.options["as_state"],
         preview=_tally(runs, job.preview_id), result=_tally(runs, job.run_id),
         problem=ProblemOut.model_validate(job.problem) if job.problem else None,
-        allowed=IMPORT.allowed(job.state, service.parties_of(job, asked.by), asked.by.roles),
+        allowed=_allowed(asked),
     )  # fmt: skip
+
+
+def _allowed(asked: Import) -> list[str]:
+    job = asked.case
+    allowed = IMPORT.allowed(job.state, service.parties_of(job, asked.by), asked.by.roles)
+    return [act for act in allowed if act != ("commit" if service.files(job) else "file")]
 
 
 def _summary(job: ImportJob) -> dict[str, Any]:

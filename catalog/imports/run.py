@@ -50,6 +50,7 @@ from catalog.resources.importing import (
     upsert_imported,
 )
 from catalog.resources.record import ARTICLE_13
+from catalog.resources.review import FilingStatement
 
 _OWN_ALONE = Text(
     "只能导入本单位的资源；该列可留空", "you import for your own agency; the column may be blank"
@@ -71,7 +72,8 @@ Progress = Callable[[int], None]
 class ImportOptions:
     """What the importer asks for. `mapping` names a column mapping (CSV only); with `agency_code` every row is
     that agency's, else agencies are those the rows name, created as unverified under `jurisdiction_code`
-    (default: the importer's own, for the operator the root) where they are not registered."""
+    (default: the importer's own, for the operator the root) where they are not registered. `statement` is what the
+    importer signs for all that is filed."""
 
     mapping: str | None = None
     agency_code: str | None = None
@@ -80,6 +82,7 @@ class ImportOptions:
     dry_run: bool = False
     encoding: str | None = None
     told: Told = "in_run"
+    statement: FilingStatement | None = None
 
 
 def import_file(
@@ -182,11 +185,12 @@ class Reach:
 
 
 def find_reach(session: Session, options: ImportOptions, by: Actor) -> Reach:
-    """An agency imports for itself, as draft or filed; an authority and the operator for others too.
+    """An agency imports for itself, as draft or filed; an authority and the operator for others too, but whoever
+    files does so for itself.
 
     Errors: NotFound, NotPermitted.
     """
-    if by.kind is not ActorKind.SYSTEM and not service.reviews(by):
+    if by.kind is not ActorKind.SYSTEM and (options.as_state == "filed" or not service.reviews(by)):
         return _own_reach(session, options, by)
     places = None
     if by.kind is not ActorKind.SYSTEM:
@@ -291,8 +295,9 @@ class _Bringing:
                 self._tell(number, row, each)
         else:
             outcomes = upsert_imported(
-                self.session, incoming, source=self.source, as_state=self.options.as_state, by=self.by
-            )
+                self.session, incoming, source=self.source, as_state=self.options.as_state, by=self.by,
+                statement=self.options.statement,
+            )  # fmt: skip
         for outcome in outcomes:
             self.counts[outcome] += 1
         self._waiting.clear()

@@ -28,6 +28,7 @@ from catalog.imports.mappings import find_mapping
 from catalog.imports.models import ImportChunk, ImportJob, ImportRow
 from catalog.imports.run import ImportOptions, find_reach
 from catalog.imports.states import IMPORT
+from catalog.resources.review import FilingStatement, require, statement_faults
 
 REHEARSE, BRING_IN = "import.rehearse", "import.bring_in"
 # One at a time: an import takes much of a worker's memory and holds its source's resources.
@@ -106,8 +107,15 @@ def _stored(options: ImportOptions) -> dict[str, Any]:
 
 
 def options_of(job: ImportJob) -> ImportOptions:
-    """What was asked for."""
-    return ImportOptions(**{name: value for name, value in job.options.items() if name != "automatic"})
+    """What was asked for, with what the approver signed, where it was filed."""
+    asked = {name: value for name, value in job.options.items() if name not in ("automatic", "statement")}
+    signed = job.options.get("statement")
+    return ImportOptions(**asked, statement=FilingStatement.model_validate(signed) if signed else None)
+
+
+def files(job: ImportJob) -> bool:
+    """Whether what comes in is filed, which the approver signs (809-12)."""
+    return bool(job.options["as_state"] == "filed")
 
 
 def find_import(session: Session, import_id: UUID, /, *, by: Actor) -> ImportJob:
@@ -125,9 +133,41 @@ def parties_of(job: ImportJob, by: Actor) -> frozenset[Party]:
 
 
 def commit(session: Session, job: ImportJob, *, by: Actor, expected_version: int | None) -> None:
-    """Have what was rehearsed brought in, from now on in the name of `by`. Errors: StaleVersion, WrongMoment."""
+    """Have what was rehearsed brought in, from now on in the name of `by`.
+    Errors: StaleVersion, WrongMoment, NotPermitted where it is to be filed."""
     parties = parties_of(job, by)
     history.advance(session, job, IMPORT, "commit", by=by, parties=parties, expected_version=expected_version)
+    if files(job):
+        raise NotPermitted(
+            Text("报送须经本单位审核人签署（file）。", "Filing is signed by the agency's approver: file it."),
+            basis="809-12",
+        )
+    _bring_in(session, job, by)
+
+
+def file(
+    session: Session, job: ImportJob, *, statement: FilingStatement, by: Actor, expected_version: int
+) -> None:
+    """Have what was rehearsed filed with one statement for all of it, which `by` signs as for a single record.
+    Errors: StaleVersion, WrongMoment, Invalid naming what the statement lacks, NotPermitted unless it is to be filed."""
+    signed = statement.model_dump(mode="json")
+    parties, data = parties_of(job, by), {"statement": signed}
+    history.advance(
+        session, job, IMPORT, "file", by=by, parties=parties, expected_version=expected_version, data=data
+    )
+    if not files(job):
+        raise NotPermitted(
+            Text(
+                "此导入不报送，由目录管理员确认。",
+                "This import files nothing: the catalog administrator confirms it.",
+            )
+        )
+    require(statement_faults(statement))
+    job.options = {**job.options, "statement": signed}
+    _bring_in(session, job, by)
+
+
+def _bring_in(session: Session, job: ImportJob, by: Actor) -> None:
     assert by.id is not None
     job.person_id, job.resources_read = by.id, 0
     jobs.enqueue(session, BRING_IN, {"import_id": str(job.id)}, lock=LOCK)
@@ -160,12 +200,12 @@ def file_of(session: Session, import_id: UUID) -> Iterator[bytes]:
     yield from session.scalars(query.execution_options(yield_per=4))
 
 
-def person_behind(session: Session, person_id: UUID) -> Actor:
-    """The person in whose name something is done now, with the rights they have now. Errors: NotPermitted."""
+def person_behind(session: Session, person_id: UUID, operation: str = "import.commit") -> Actor:
+    """The person in whose name `operation` is done now, with the rights they have now. Errors: NotPermitted."""
     person = session.get_one(Person, person_id)
     if not person.active:
         message = Text("{name}的账号已停用。", "The account of {name} is not active.")
         raise NotPermitted(message.with_(name=person.name))
     actor = sessions.actor_of(session, person)
-    check(actor, "import.commit")
+    check(actor, operation)
     return actor

@@ -13,6 +13,7 @@ RECEIVED, PREVIEWED, COMMITTING = "received", "previewed", "committing"
 FINISHED, REFUSED, CANCELLED = "finished", "refused", "cancelled"
 
 _OWNER: By = ("owner", Role.CATALOG_ADMINISTRATOR)
+_SIGNER: By = ("owner", Role.APPROVER)
 _HARVESTER: By = ("harvester", None)
 _WORKER: By = ("worker", None)
 
@@ -29,6 +30,7 @@ ACTS = {
     "submit": Text("提交文件", "send a file"),
     "preview": Text("预演完成", "rehearse"),
     "commit": Text("确认写入", "confirm"),
+    "file": Text("签署并报送", "sign and file"),
     "finish": Text("写入完成", "bring in"),
     "refuse": Text("拒绝文件", "refuse the file"),
     "cancel": Text("取消", "cancel"),
@@ -44,6 +46,7 @@ IMPORT = Machine(
         Transition(RECEIVED, "refuse", (_WORKER,), REFUSED, "809-12"),
         Transition(RECEIVED, "cancel", (_OWNER,), CANCELLED, "809-12"),
         Transition(PREVIEWED, "commit", (_OWNER, _HARVESTER), COMMITTING, "809-17"),
+        Transition(PREVIEWED, "file", (_SIGNER,), COMMITTING, "809-12"),
         Transition(PREVIEWED, "cancel", (_OWNER,), CANCELLED, "809-12"),
         Transition(COMMITTING, "finish", (_WORKER,), FINISHED, "809-17"),
         Transition(COMMITTING, "refuse", (_WORKER,), REFUSED, "809-12"),

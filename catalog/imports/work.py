@@ -73,7 +73,8 @@ def _attempt(
 
     with database.transaction() as session:
         job = session.get_one(ImportJob, import_id)
-        by = service.person_behind(session, job.person_id)
+        signed = not rehearsing and service.files(job)
+        by = service.person_behind(session, job.person_id, "import.file" if signed else "import.commit")
         options = replace(
             service.options_of(job), dry_run=rehearsing, told="in_rows" if rehearsing else "nowhere"
         )

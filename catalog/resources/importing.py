@@ -22,7 +22,7 @@ from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import advisory_lock, copy_rows
 from app.kernel.machine import Party
-from catalog.resources.models import Resource, ResourceVersion
+from catalog.resources.models import Filing, Resource, ResourceVersion
 from catalog.resources.record import (
     ResourceRecord,
     content_hash,
@@ -31,6 +31,7 @@ from catalog.resources.record import (
     stored_form,
     with_item_codes,
 )
+from catalog.resources.review import FilingStatement
 from catalog.resources.service import (
     KIND,
     columns_of,
@@ -102,13 +103,20 @@ def _compare(resource: Resource | None, row: Incoming, source: str) -> Compared:
 
 
 def upsert_imported(
-    session: Session, incoming: Sequence[Incoming], *, source: str, as_state: ImportState, by: Actor
+    session: Session,
+    incoming: Sequence[Incoming],
+    *,
+    source: str,
+    as_state: ImportState,
+    by: Actor,
+    statement: FilingStatement | None = None,
 ) -> list[Outcome]:
     """Bring in records of `source` (a stable name of the catalog they come from), in the order given.
 
     A resource is known again by (source, record.source_id), or by its own code where the record carries
-    one that its agency has; then it keeps what the source has no place for. New ones get `as_state`; a known one is changed where the source changed since
-    it was last imported and keeps its state, so what was edited here since stays until then. Withdrawn
+    one that its agency has; then it keeps what the source has no place for. New ones get `as_state`, and where
+    that is filed with a `statement` it is kept with each; a known one is changed where the source changed since it
+    was last imported and keeps its state, so what was edited here since stays until then. Withdrawn
     ones are left alone. Each change is one event, one ledger entry and, if published, one version.
     `incoming` may be long (500 is a good batch) and must not name one source_id twice: ValueError.
     """
@@ -117,7 +125,8 @@ def upsert_imported(
     advisory_lock(session, f"import:{source}")
     present = _present(session, incoming, source)
     outcomes = [_outcome(present.get(row.source_id), row, source) for row in incoming]
-    _insert(session, [r for r, o in zip(incoming, outcomes, strict=True) if o == "new"], source, as_state, by)
+    new = [r for r, o in zip(incoming, outcomes, strict=True) if o == "new"]
+    _insert(session, new, source, as_state, by, statement)
     changed = [r for r, outcome in zip(incoming, outcomes, strict=True) if outcome == "changed"]
     for row in changed:
         _change(session, present[row.source_id], row, source, by)
@@ -176,7 +185,12 @@ def _completed(row: Incoming, resource: Resource, source: str) -> ResourceRecord
 
 
 def _insert(
-    session: Session, rows: Sequence[Incoming], source: str, as_state: ImportState, by: Actor
+    session: Session,
+    rows: Sequence[Incoming],
+    source: str,
+    as_state: ImportState,
+    by: Actor,
+    statement: FilingStatement | None,
 ) -> None:
     """Write new resources in a handful of statements, whatever their number."""
     if not rows:
@@ -211,8 +225,25 @@ def _insert(
     told = [(one["id"], {"code": one["code"], "content_sha256": one["content_hash"].hex()}) for one in new]
     history.record_many(session, machine=RESOURCE, act=act, subjects=told, by=by, parties=_PARTIES)
     if transition.duty == REVIEW:
+        if statement is not None:
+            _keep_filings(session, new, statement, by)
         for one in new:
             start_clock(session, whose=one["jurisdiction_id"], kind=KIND, subject_id=one["id"], duty=REVIEW)
+
+
+def _keep_filings(
+    session: Session, new: Sequence[Mapping[str, Any]], statement: FilingStatement, by: Actor
+) -> None:
+    """What `review.write_filing` keeps of each, in one statement."""
+    columns = (
+        "id", "created_at", "resource_id", "number", "record", "content_hash", "statement", "signed_by", "signed_name",
+    )  # fmt: skip
+    signed = statement.model_dump_json()
+    rows = (
+        (new_id(), one["created_at"], one["id"], 1, one["text"], one["content_hash"], signed, by.id, by.name)
+        for one in new
+    )
+    copy_rows(session, Filing, columns, rows)
 
 
 def _change(session: Session, resource: Resource, row: Incoming, source: str, by: Actor) -> None:

@@ -21,7 +21,7 @@ from catalog.harvest import service as harvests
 from catalog.harvest.models import Harvest
 from catalog.imports import work
 from catalog.imports.models import ImportChunk, ImportJob, ImportRow, ImportRun
-from catalog.resources.models import Resource
+from catalog.resources.models import Filing, Resource
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
 from tests.conftest import OneTransaction
 from tests.factories import Town
@@ -133,6 +133,36 @@ class TestAnImport:
         mended = io.BytesIO()
         sheet.parent.save(mended)  # type: ignore[union-attr]
         assert tally(desk.rehearsed(mended.getvalue())["preview"]) == (1, 0, 0, 0)
+
+    def test_what_is_filed_the_approver_signs_once_for_all(self, desk: Desk, session: Session) -> None:
+        job = desk.rehearsed(workbook(RESOURCE, ITEM, {**RESOURCE, "title": "二", **ITEM}), **{"as": "filed"})
+        assert job["allowed"] == ["cancel"]
+        refused = desk.act(f"imports/{job['id']}/commit", job["version"], 403)
+        assert (refused["legal_basis"], count(session, Resource)) == ("809-12", 0)
+        signing = desk.town.headers("civil", Role.APPROVER) | {"If-Match": f'"{job["version"]}"'}
+        path = f"/api/v1/imports/{job['id']}/file"
+        lacking = desk.client.post(path, headers=signing, json={"contains_secrets": True})
+        assert [error["field"] for error in lacking.json()["errors"]] == [
+            "/contains_secrets", "/secrecy_review", "/personal_information_assessment"
+        ]  # fmt: skip
+        statement = {"secrecy_review": "保密审查〔2026〕1号", "personal_information_assessment": "不涉及"}
+        taken = desk.client.post(path, headers=signing, json=statement)
+        assert taken.status_code == 200, taken.text
+        desk.work(taken.json())
+        session.expire_all()
+        resources = list(session.scalars(select(Resource)))
+        assert [resource.state for resource in resources] == ["filed", "filed"]
+        for filing in session.scalars(select(Filing)):
+            assert filing.statement["secrecy_review"] == "保密审查〔2026〕1号"
+        (filed,) = desk.read(f"resources/{resources[0].id}/filings")
+        assert (filed["number"], filed["statement"]["personal_information_assessment"]) == (1, "不涉及")
+
+    def test_an_import_of_drafts_is_not_filed(self, desk: Desk) -> None:
+        job = desk.rehearsed(workbook(RESOURCE, ITEM))
+        signing = desk.town.headers("civil", Role.APPROVER) | {"If-Match": f'"{job["version"]}"'}
+        statement = {"secrecy_review": "一号", "personal_information_assessment": "不涉及"}
+        answer = desk.client.post(f"/api/v1/imports/{job['id']}/file", headers=signing, json=statement)
+        assert answer.status_code == 403
 
     def test_cancelled_it_leaves_nothing(self, desk: Desk, session: Session) -> None:
         job = desk.rehearsed(workbook(RESOURCE, ITEM))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from app.console.acts import Case, act_routes, offered
 from app.console.forms import Act, Form, Sent
+from app.console.pages.resources import STATEMENT
 from app.console.sheets import Cell, Link, Register, Table, onward
 from app.console.view import Seen, View, looking, looking_at, permit_page
 from app.kernel.errors import Fault, Invalid, Problem
@@ -17,6 +18,7 @@ from catalog.imports import api, mappings_api, service
 from catalog.imports.models import ImportJob
 from catalog.imports.states import COMMITTING, IMPORT, RECEIVED
 from catalog.resources.labels import label
+from catalog.resources.review import FilingStatement
 
 router = APIRouter(include_in_schema=False)
 permit_page("console.imports", like="import.list")
@@ -40,6 +42,10 @@ AS_STATES = {
 ACTS = {
     "commit": Act(
         api.commit, says=Text("可导入的写入目录，不能导入的留在外面；离开页面不影响。", "What can come in is brought in, what was rejected stays out; you may leave the page.")
+    ),
+    "file": Act(
+        api.file_import, FilingStatement, STATEMENT,
+        says=Text("一份声明覆盖全部可导入的资源，随后送主管部门审核。", "One statement for all that can come in; the authority then reviews it."),
     ),
     "cancel": Act(api.cancel, grave=True),
 }  # fmt: skip
