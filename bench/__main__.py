@@ -1,13 +1,13 @@
-"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway]`: the named benchmarks, or all, each on a database of its own."""
+"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console]`: the named benchmarks, or all, each on a database of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, gateway, imports, ledger, negotiations, search
+from bench import commands, console, gateway, imports, ledger, negotiations, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway")
+NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway", "console")
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--tree", type=int, default=1_000_000, help="ledger: entries of the simulated tree")
     parser.add_argument("--rounds", type=int, default=3, help="gateway: how often each is measured")
     parser.add_argument("--only", nargs="*", default=gateway.RIVALS, help="gateway: which of its rivals")
+    parser.add_argument("--negotiations", type=int, default=2_000, help="console: negotiations")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -46,6 +47,11 @@ def main() -> None:
                             rounds=asked.rounds,
                             only=tuple(asked.only),
                         )
+                    case "console":
+                        console.run(
+                            database, folder, resources=asked.resources, negotiations=asked.negotiations,
+                            entries=asked.tree, rounds=asked.rounds * 7,
+                        )  # fmt: skip
                     case "ledger":
                         ledger.run(database, entries=asked.entries)
                         with own_database(server, "bench_tree") as another:

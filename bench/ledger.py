@@ -58,7 +58,7 @@ def run(database: Database, *, entries: int) -> None:
 def run_large(database: Database, *, entries: int) -> None:
     """Print times of proofs from a log of so many entries, of which only those that are asked for stand in it."""
     signer = Signer("bench.test/ledger", Ed25519PrivateKey.generate())
-    _proofs(database, _simulate(database, signer, entries), entries)
+    _proofs(database, simulate(database, signer, entries), entries)
 
 
 def _event(number: int) -> Event:
@@ -79,7 +79,7 @@ def _record(database: Database, events: Sequence[Event]) -> None:
             session.execute(insert(Event), rows)
 
 
-def _simulate(database: Database, signer: Signer, size: int) -> list[UUID]:
+def simulate(database: Database, signer: Signer, size: int) -> list[UUID]:
     """A tree of `size` leaves whose hashes are noise but for those of the entries that are returned."""
     luck = Random(1)
     entries = {
