@@ -74,6 +74,10 @@ class Stage:
         self.app = cast(FastAPI, world.client.app)
         self.connection: Connection = self.app.state.database.connection
 
+    def of(self, *columns: str) -> dict[str, dict[str, str]]:
+        """The credentials of everybody in these columns, by column and place in ROLES."""
+        return {f"{column} {n}": held for column in columns for n, held in enumerate(self.people[column])}
+
     def keep_nothing(self) -> None:
         """From now on every call leaves the estate as it was."""
         self.app.state.database = TakenBack(self.app.state.database, self.connection)

@@ -3,7 +3,7 @@ same rules, and kept as sent where something was wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -68,9 +68,9 @@ def _entered(value: Any) -> Any:
     return [_entered(one) for one in value] if isinstance(value, list) else value
 
 
-async def _sent(request: Request) -> Form:
-    data = await request.form(max_fields=FIELD_LIMIT, max_files=1)
-    return Form(data, str(request.path_params.get("act", "")))
+async def _sent(request: Request) -> AsyncIterator[Form]:
+    async with request.form(max_fields=FIELD_LIMIT, max_files=1) as data:
+        yield Form(data, str(request.path_params.get("act", "")))
 
 
 Sent = Annotated[Form, Depends(_sent)]

@@ -305,7 +305,7 @@ def field_name(pointer: str) -> Text:
     """What people call the field of a fault."""
     plain = "/" + "/".join(part for part in pointer.split("/") if part and not part.isdigit())
     for start in ("/record", "/terms", "/quota", "/resources", "/query"):
-        plain = plain.removeprefix(start) or plain
+        plain = plain.removeprefix(start) if plain.startswith(f"{start}/") else plain
     last = plain.rsplit("/", 1)[-1]
     return FIELD_NAMES.get(last) or label(plain)
 
