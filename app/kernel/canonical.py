@@ -29,11 +29,19 @@ def canonical(value: Any) -> bytes:
 def _is_plain(value: Any) -> bool:
     """Whether the standard encoder writes the value as the RFC wants it, ten times faster: it differs in floating
     point numbers, and in the order of names beyond ASCII (the RFC sorts by UTF-16 units)."""
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return True
-    if kind is dict:
-        return all(type(name) is str and name.isascii() and _is_plain(of_it) for name, of_it in value.items())
-    if kind is list or kind is tuple:
-        return all(map(_is_plain, value))
-    return kind is int and -EXACT_INTEGER < value < EXACT_INTEGER
+    waiting = [value]
+    for one in waiting:  # grows while it is read: a call for each value would cost more than the encoding
+        kind = type(one)
+        if kind is dict:
+            for name in one:
+                if type(name) is not str or not name.isascii():
+                    return False
+            waiting += one.values()
+        elif kind is list or kind is tuple:
+            waiting += one
+        elif kind is int:
+            if not -EXACT_INTEGER < one < EXACT_INTEGER:
+                return False
+        elif not (kind is bool or one is None or isinstance(one, str)):
+            return False
+    return True

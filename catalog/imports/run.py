@@ -59,6 +59,7 @@ _OWN_PLACES = Text(
     "只能导入所主管行政区划内单位的资源", "agencies of the jurisdictions you are the authority of"
 )
 SHOWN_LIMIT = 400  # characters of a value that differs
+LINES_AT_ONCE = 100  # of a preview held in memory: what is refused stands there with all its cells
 KEPT_LIMIT = 5_000  # notes, and source rows of what was rejected, that a run keeps in words; all are counted
 
 Told = Literal["in_run", "in_rows", "nowhere"]
@@ -301,6 +302,9 @@ class _Bringing:
         for outcome in outcomes:
             self.counts[outcome] += 1
         self._waiting.clear()
+        self._write_lines()
+
+    def _write_lines(self) -> None:
         if self._rows:
             self.session.execute(insert(ImportRow), self._rows)
             self._rows.clear()
@@ -335,6 +339,8 @@ class _Bringing:
                 "title": title, "source_id": source_id, "resource_id": resource_id, "detail": detail,
             }
         )  # fmt: skip
+        if len(self._rows) >= LINES_AT_ONCE:  # where all is refused nothing waits to be brought in
+            self._write_lines()
 
     def close(self, source_format: SourceFormat, file_sha256: bytes) -> ImportRun:
         """Write the run and, unless it was a rehearsal, its entry in the ledger."""
