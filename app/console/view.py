@@ -140,9 +140,14 @@ def _is_in(path: str, to: str) -> bool:
     return path == to or (to != "/" and path.startswith(f"{to}/"))
 
 
+# Of which operation of the API a page shows the answer; the table of who may see what holds for both.
+LIKE: dict[str, str] = {}
+
+
 def permit_page(operation: str, *, like: str) -> None:
     """Register a page for the people who may call the API's operation `like`."""
     row = REGISTRY[like]
+    LIKE[operation] = like
     permit(operation, roles=row.roles, anonymous=row.anonymous, authority=row.authority)
 
 

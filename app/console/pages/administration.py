@@ -124,16 +124,16 @@ def act_on_person(
     view: Annotated[View, looking("console.person_act")], id: UUID, act: str, form: Sent
 ) -> Response:
     """Stop a person or let them in again, end their sessions, reset their second factor, give a new secret."""
-    if act == "secret":
+    if act == "issue_secret":
         return _secret(view, identity.issue_secret(id, view.actor, view.session))
     if act in ("suspend", "resume"):
         why = validated(people.Why, {"reason": form.text("reason")})
         (people.suspend_person if act == "suspend" else people.resume_person)(
             id, why, view.actor, view.session
         )
-    elif act == "end-sessions":
+    elif act == "end_sessions":
         people.end_sessions(id, view.actor, view.session)
-    elif act == "reset-second-factor":
+    elif act == "reset_second_factor":
         people.reset_second_factor(id, view.actor, view.session)
     else:
         raise NotFound()
