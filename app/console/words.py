@@ -62,6 +62,7 @@ FIELD_NAMES: dict[str, Text] = {
     "records": Text("涉及的记录", "which records"),
     "error": Text("错误", "what is wrong"),
     "evidence": Text("证据", "evidence"),
+    "resource": Text("信息资源", "resource"),
     "resource_id": Text("信息资源", "resource"),
     "message": Text("问题", "what is wrong"),
     "field": Text("所在字段", "field"),

@@ -21,7 +21,7 @@ from app.console.view import (
     permit_page,
 )
 from app.identity import sessions
-from app.kernel.errors import Invalid, NotFound
+from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 from catalog.following import api as following
 from catalog.resources import codes, service
@@ -199,10 +199,10 @@ def compare(
     view: Annotated[View, looking("console.compare")],
     resource: Annotated[Sequence[UUID], Query(max_length=20)] = (),
 ) -> Response:
-    """Two resources field by field and item by item. Errors: NotFound where not two known ones are named."""
+    """Two resources field by field and item by item. Errors: Invalid for fewer than two, NotFound for unknown ones."""
     rows = [service.find(view.session, one, by=view.actor) for one in dict.fromkeys(resource)]
     if len(rows) < 2:
-        raise NotFound(Text("请选择两项资源进行比较。", "Choose two resources to compare."))
+        raise Invalid(faults=[Fault("/resource", Text("请选择两项资源进行比较", "choose two to compare"))])
     first, second = (ResourceRecord.model_validate(row.record) for row in rows[:2])
     return view.page(
         "catalog/compare.html", rows=rows[:2], fields=_side_by_side(first, second), items=_items(first, second),
