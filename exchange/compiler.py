@@ -29,11 +29,13 @@ class OutsideTerms(Exception):
 class CompiledTerms:
     """The agreed content and scope of one resource, ready to run. Immutable, safe to share.
 
-    `items` are the codes that leave, in the order of the terms; `looks_at` those that the scope needs to see.
+    `items` are the codes that leave, in the order of the terms; `masks` what covers each; `looks_at` those that
+    the scope needs to see.
     """
 
     def __init__(self, items: tuple[ItemTerm, ...], condition: Condition | None, mask_key: bytes) -> None:
         self.items = tuple(item.code for item in items)
+        self.masks = {item.code: item.mask for item in items}
         self.condition = condition
         self.looks_at = items_of(condition) if condition is not None else frozenset()
         self._covers = {item.code: cover_of(item.mask, mask_key) for item in items}

@@ -32,8 +32,8 @@ from exchange.terms import (
 )
 
 HIDDEN = "***"
-_YEAR = re.compile(r"(\d{4})(?:$|[-/.年]|\d{2}$|\d{4}$|\d{10}$)")
-_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
+_YEAR = re.compile(r"([0-9]{4})(?:\Z|[-/.年]|[0-9]{2}\Z|[0-9]{4}\Z|[0-9]{10}\Z)")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 
 Cover = Callable[[object], object]
 

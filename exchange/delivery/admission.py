@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, TooMany, Unavailable
 from app.kernel.text import Text
-from exchange.compiler import OutsideTerms, compile_terms
+from exchange.compiler import CompiledTerms, OutsideTerms, compile_terms
 from exchange.delivery.journal import Usage
 from exchange.delivery.pages import Fetch
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
@@ -101,8 +101,13 @@ class Admission:
 
     asked: DataRequest
     agreement: Agreement
+    provider: Provider
+    compiled: CompiledTerms
     fetch: Fetch
-    items: tuple[str, ...]
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        return self.compiled.items
 
 
 class GrantVerifier:
@@ -166,7 +171,7 @@ class Agreement:
             UUID(resource_id): providers.provider_of(source) for resource_id, source in entry.sources.items()
         }
         self._prepared: dict[
-            tuple[str, tuple[str, ...] | None, str | None], tuple[Fetch, tuple[str, ...]]
+            tuple[str, tuple[str, ...] | None, str | None], tuple[Provider, CompiledTerms, Fetch]
         ] = {}
 
     @classmethod
@@ -179,8 +184,8 @@ class Agreement:
 
     def prepare(
         self, resource_id: str, items: tuple[str, ...] | None, narrowed_by: str | None
-    ) -> tuple[Fetch, tuple[str, ...]]:
-        """How to fetch what a call asks for, and the items it carries.
+    ) -> tuple[Provider, CompiledTerms, Fetch]:
+        """Where the records are that a call asks for, what may leave of them, and how to fetch that.
 
         Raises NotFound, SourceMissing, ItemNotAgreed, Invalid.
         """
@@ -195,7 +200,7 @@ class Agreement:
 
     def _compile(
         self, resource_id: str, items: tuple[str, ...] | None, narrowed_by: str | None
-    ) -> tuple[Fetch, tuple[str, ...]]:
+    ) -> tuple[Provider, CompiledTerms, Fetch]:
         try:
             resource = UUID(resource_id)
         except ValueError:
@@ -220,7 +225,7 @@ class Agreement:
         provider = self._providers.get(resource)
         if provider is None:
             raise SourceMissing()
-        return provider.prepare(compiled), compiled.items
+        return provider, compiled, provider.prepare(compiled)
 
 
 class AgreementTable:
@@ -268,8 +273,8 @@ class AgreementTable:
         self._check_term(agreement, at)
         _check_purpose(agreement, grant, request.purpose)
         items = _narrow(request.items, grant.items)
-        fetch, carried = agreement.prepare(request.resource_id, items, request.narrowed_by)
-        return Admission(request, agreement, fetch, carried)
+        prepared = agreement.prepare(request.resource_id, items, request.narrowed_by)
+        return Admission(request, agreement, *prepared)
 
     def limit(self, admission: Admission, at: datetime, used: Callable[[str, str], Usage]) -> int:
         """The most records that one call may fetch now. Raises AgreementNotInForce, QuotaUsedUp, Invalid."""

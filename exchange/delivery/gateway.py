@@ -28,6 +28,8 @@ from exchange.delivery.admission import (
     GrantVerifier,
     read_request,
 )
+from exchange.delivery.bulk import Bulk
+from exchange.delivery.extracts import Extracts
 from exchange.delivery.formats import Format, choose_media_type, format_for
 from exchange.delivery.journal import Journal
 from exchange.delivery.pages import Page
@@ -89,7 +91,9 @@ class Gateway:
         possession: Possession,
         lost_touch_after_s: float,
         call_timeout_s: float = CALL_TIMEOUT_S,
+        extracts: Extracts | None = None,
     ) -> None:
+        self._bulk = None if extracts is None else Bulk(journal, extracts, _call, self._refuse)
         self._journal = journal
         self._providers = providers
         self._verifier = verifier
@@ -120,6 +124,8 @@ class Gateway:
                     if scope["method"] != "GET":
                         raise MethodNotAllowed(headers={"Allow": "GET"})
                     await self._serve_data(exchange, agreement_id, resource_id)
+                case ["", "v1", "extracts", *rest] if self._bulk is not None:
+                    await self._serve_extracts(exchange, self._bulk, scope["method"], rest, scope["headers"])
                 case ["", "livez"]:
                     await exchange.respond(200, b'{"status":"alive"}', "application/json")
                 case ["", "readyz"]:
@@ -171,6 +177,30 @@ class Gateway:
         await self._journal.begin(call)
         exchange.receipt_id = call.id
         await self._deliver(exchange, call, admission, format_for(media_type, admission.items))
+
+    async def _serve_extracts(
+        self,
+        exchange: _Exchange,
+        bulk: Bulk,
+        method: str,
+        rest: list[str],
+        headers: list[tuple[bytes, bytes]],
+    ) -> None:
+        table, at = self._current_table(), now()
+        scheme, token = exchange.credential()
+        grant = self._verifier.verify(token, at)
+        if grant.cnf is not None or scheme != "bearer":
+            path = exchange.raw_path.decode("latin-1")
+            self._possession.require(grant, scheme, token, exchange.proofs, method=method, path=path, at=at)
+        match method, rest:
+            case "POST", [agreement_id, resource_id]:
+                await bulk.make(exchange, grant, table, at, (agreement_id, resource_id))
+            case "GET", [id]:
+                await bulk.tell(exchange, grant, table, at, id)
+            case "GET", [id, "data"]:
+                await bulk.send(exchange, grant, table, at, id, headers)
+            case _:
+                raise NotFound()
 
     async def _refuse(
         self,

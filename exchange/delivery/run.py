@@ -18,6 +18,7 @@ from app.kernel.clock import now
 from app.kernel.outbound import EVERYWHERE, Network
 from exchange.delivery.admission import GrantVerifier
 from exchange.delivery.centre import CentreLink, CentreSettings, stopped
+from exchange.delivery.extracts import Extracts
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
 from exchange.delivery.journal import open_journal
 from exchange.delivery.possession import Possession
@@ -76,6 +77,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         possession=Possession(settings.url or f"http://{settings.host}:{settings.port}", now()),
         lost_touch_after_s=settings.lost_touch_after_s,
         call_timeout_s=settings.call_timeout_s,
+        extracts=Extracts(settings.data / "extracts"),
     )
     link = CentreLink(
         CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),

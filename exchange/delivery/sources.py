@@ -6,7 +6,7 @@ CompiledTerms admits; the rest is dropped here and never seen above.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
 
@@ -21,7 +21,9 @@ from app.kernel.text import Text
 from exchange.compiler import CompiledTerms
 from exchange.delivery import protocol
 from exchange.delivery.http_provider import HttpProvider
+from exchange.delivery.masked_sql import rows_wanted
 from exchange.delivery.pages import Fetch, Page, ProviderFailed, ProviderTooSlow
+from exchange.delivery.table_copy import TableCopy
 from exchange.scope import quote_identifier
 
 PAGE_LIMIT_BYTES = 8 << 20
@@ -126,19 +128,17 @@ class TableProvider:
     def prepare(self, compiled: CompiledTerms) -> Fetch:
         source = self._source
         columns = ", ".join(quote_identifier(source.columns.get(code, code)) for code in compiled.items)
-        table = ".".join(quote_identifier(part) for part in source.table.split("."))
-        order = ", ".join(map(quote_identifier, source.key))
-        where = compiled.sql_where(source.columns)
-        condition = "" if where is None else f" WHERE {where.text}"
-        statement = (
-            f"SELECT {columns} FROM {table}{condition} ORDER BY {order} LIMIT %s OFFSET %s"  # quoted names
-        )
-        values: Sequence[object] = () if where is None else where.values
+        rest, values = rows_wanted(compiled, source)
+        statement = f"SELECT {columns}{rest}"  # quoted names
 
         def fetch(limit: int, offset: int) -> AsyncGenerator[Page]:
             return self._pages(compiled, statement.encode(), (*values, limit, offset))
 
         return fetch
+
+    def copied(self, compiled: CompiledTerms) -> TableCopy:
+        """The same records, written by the database itself."""
+        return TableCopy(self._source, compiled)
 
     async def _pages(
         self, compiled: CompiledTerms, statement: bytes, values: tuple[object, ...]

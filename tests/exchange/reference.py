@@ -127,15 +127,19 @@ def reference_mask(mask: Mask, value: Any, key: bytes) -> Any:  # noqa: PLR0911,
         case YearOnly():
             year = (written or "")[:4]
             rest = (written or "")[4:]
-            digits = len(year) == 4 and year.isdecimal()
-            known = rest == "" or rest[0] in "-/.年" or (rest.isdecimal() and len(rest) in (2, 4, 10))
+            digits = len(year) == 4 and year.isascii() and year.isdecimal()
+            known = (
+                rest == ""
+                or rest[0] in "-/.年"
+                or (rest.isascii() and rest.isdecimal() and len(rest) in (2, 4, 10))
+            )
             return year if digits and known else "***"
 
 
 def as_number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
-    if isinstance(value, str) and not re.fullmatch(r"-?\d{1,30}([.]\d{1,30})?", value):
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,30}([.][0-9]{1,30})?", value):
         return None
     number = Decimal(str(value))
     return number if number.is_finite() else None

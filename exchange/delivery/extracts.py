@@ -1,0 +1,338 @@
+"""Extracts (批量提取): the agreed records of a moment in one file at the gateway, with a manifest.
+
+Owns the folder: making a file, telling its hash, forgetting it in time. Values are masked before they are written,
+in the provider's database where that can be. Refuses what is not whole: a half-made file does not survive a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import msgspec
+from msgspec import Struct
+
+from app.kernel.clock import new_id
+from app.kernel.errors import NotFound
+from exchange.compiler import CompiledTerms
+from exchange.delivery.formats import CSV, NDJSON, NdjsonFormat
+from exchange.delivery.pages import Page
+from exchange.terms import Unmasked
+
+Form = Literal["csv", "ndjson", "parquet", "arrow"]
+Compression = Literal["none", "gzip", "zstd"]
+FORMS: tuple[str, ...] = get_args(Form)
+COMPRESSIONS: tuple[str, ...] = get_args(Compression)
+MEDIA_TYPES: dict[Form, str] = {
+    "csv": f"{CSV}; charset=utf-8; header=present",
+    "ndjson": NDJSON,
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+KEPT_FOR = timedelta(hours=24)
+PIECE_BYTES = 1 << 20
+_ID = re.compile(r"[0-9a-f-]{36}")
+_TYPES = {"text": "string", "whole": "int64", "date": "date32[day]", "truth": "bool"}  # by Arrow's names
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """One item of the file; `type` is that of Parquet and Arrow (exact decimals are text), `mask` its kind."""
+
+    item: str
+    type: str
+    mask: str
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What an extract is. `rows`, `bytes` and `sha256` are of the file as it is sent; `is_last` when no record
+    was left out for the limit. What was asked for is kept, so that every download is checked against it anew."""
+
+    id: str
+    receipt: str
+    agreement_id: str
+    agreement_hash: str
+    resource_id: str
+    purpose: str
+    items: tuple[str, ...] | None
+    filter: str | None
+    offset: int
+    agency_id: str
+    form: Form
+    compression: Compression
+    rows: int
+    is_last: bool
+    bytes: int
+    sha256: str
+    columns: tuple[Column, ...]
+    made_at: str
+    expires_at: str
+
+
+class CannotCopy(Exception):
+    """The provider cannot mask these items by itself; raised before the first row."""
+
+
+class Copied(Protocol):
+    """A provider's own way to write many masked records: CSV with a quoted text for every value but null.
+
+    `run` gives pieces of whole lines with how many they are; `kinds` of the items are known after the first.
+    """
+
+    kinds: Mapping[str, str | None]
+
+    def run(self, limit: int, offset: int) -> Iterator[tuple[int, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file in the making: where it is and what is in it."""
+
+    folder: Path
+    rows: int
+    bytes: int
+    sha256: str
+    columns: tuple[Column, ...]
+
+
+class Extracts:
+    """The extracts of one gateway in `folder`. Unfinished ones of an earlier life are removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left_over in folder.glob("making-*"):
+            shutil.rmtree(left_over)
+
+    def forget_expired(self, at: datetime) -> None:
+        for note in self._folder.glob("*/manifest.json"):
+            if self._read(note).expires_at <= at.astimezone(UTC).isoformat():
+                shutil.rmtree(note.parent)
+
+    def manifest(self, id: str, at: datetime) -> Manifest:
+        """Errors: NotFound, also where it has expired."""
+        note = self._folder / id / "manifest.json"
+        if _ID.fullmatch(id) is None or not note.exists():  # the id is a caller's: no path may come of it
+            raise NotFound()
+        manifest = self._read(note)
+        if manifest.expires_at <= at.astimezone(UTC).isoformat():
+            raise NotFound()
+        return manifest
+
+    def file(self, manifest: Manifest) -> Path:
+        return self._folder / manifest.id / "data"
+
+    async def make(
+        self,
+        compiled: CompiledTerms,
+        copied: Copied | None,
+        pages: Callable[[], AsyncGenerator[Page]],
+        form: Form,
+        compression: Compression,
+        *,
+        limit: int,
+        offset: int,
+    ) -> Made:
+        """Write the file. Errors: what the provider's pages or copy raise, OSError."""
+        folder = self._folder / f"making-{new_id()}"
+        folder.mkdir(mode=0o700)
+        try:
+            return await self._make(folder, compiled, copied, pages, form, compression, limit, offset)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+
+    async def _make(
+        self,
+        folder: Path,
+        compiled: CompiledTerms,
+        copied: Copied | None,
+        pages: Callable[[], AsyncGenerator[Page]],
+        form: Form,
+        compression: Compression,
+        limit: int,
+        offset: int,
+    ) -> Made:
+        data = folder / "data"
+        is_table = form in ("parquet", "arrow")
+        plain = folder / "plain" if is_table else data
+        packed: Compression = "none" if is_table else compression
+        kinds: Mapping[str, str | None] = dict.fromkeys(compiled.items)
+        rows = None
+        if copied is not None and form != "ndjson":
+            with suppress(CannotCopy):
+                rows = await asyncio.to_thread(_copy, copied, compiled.items, plain, packed, limit, offset)
+                kinds = copied.kinds
+        if rows is None:
+            rows = await _write_pages(pages, compiled.items, form, plain, packed)
+        columns = tuple(_column(code, kinds[code], compiled) for code in compiled.items)
+        if is_table:
+            await asyncio.to_thread(_as_table, plain, data, columns, form, compression)
+            plain.unlink()
+        digest, size = await asyncio.to_thread(_digest, data)
+        return Made(folder, rows, size, digest, columns)
+
+    def keep(self, made: Made, manifest: Manifest) -> None:
+        """Put a finished file where downloads find it, at once and whole."""
+        with (made.folder / "manifest.json").open("wb") as note:
+            note.write(msgspec.json.encode(manifest))
+            note.flush()
+            os.fsync(note.fileno())
+        made.folder.rename(self._folder / manifest.id)
+
+    def drop(self, made: Made) -> None:
+        shutil.rmtree(made.folder)
+
+    @staticmethod
+    def _read(note: Path) -> Manifest:
+        return msgspec.json.decode(note.read_bytes(), type=Manifest)
+
+
+class TextCsv:
+    """JSON records as CSV lines in which null (nothing) and the empty text (two quotes) differ."""
+
+    def __init__(self, items: tuple[str, ...]) -> None:
+        self._items = items
+        self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._text = msgspec.json.Decoder(str).decode
+
+    def begin(self) -> bytes:
+        return heading(self._items)
+
+    def page(self, records: list[bytes]) -> bytes:
+        rows = (self._decode(record) for record in records)
+        return "".join(
+            ",".join(self._cell(row.get(code)) for code in self._items) + "\n" for row in rows
+        ).encode()
+
+    def _cell(self, raw: msgspec.Raw | None) -> str:
+        written = b"null" if raw is None else bytes(raw)
+        if written == b"null":
+            return ""
+        text = self._text(written) if written.startswith(b'"') else written.decode()
+        return '"' + text.replace('"', '""') + '"'
+
+
+def heading(items: tuple[str, ...]) -> bytes:
+    return (",".join(f'"{code}"' for code in items) + "\n").encode()  # item codes hold no quotes
+
+
+@contextmanager
+def _opened(path: Path, compression: Compression) -> Iterator[Callable[[bytes], object]]:
+    """A function that writes to the file, compressed on the way to the disk."""
+    if compression == "none":
+        with path.open("wb") as plain:
+            yield plain.write
+        return
+    import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
+
+    with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, compression) as packed:
+        yield packed.write
+
+
+async def _write_pages(
+    pages: Callable[[], AsyncGenerator[Page]],
+    items: tuple[str, ...],
+    form: Form,
+    path: Path,
+    compression: Compression,
+) -> int:
+    """Returns the rows."""
+    lines = NdjsonFormat() if form == "ndjson" else TextCsv(items)
+    rows = 0
+    with _opened(path, compression) as write:
+        write(lines.begin())
+        async with aclosing(pages()) as told:
+            async for page in told:
+                await asyncio.to_thread(write, lines.page(page.records))
+                rows += len(page.records)
+    return rows
+
+
+def _copy(
+    copied: Copied, items: tuple[str, ...], path: Path, compression: Compression, limit: int, offset: int
+) -> int:
+    """Returns the rows. Raises CannotCopy."""
+    rows = 0
+    with _opened(path, compression) as write:
+        write(heading(items))
+        for count, piece in copied.run(limit, offset):
+            write(piece)
+            rows += count
+    return rows
+
+
+def _column(code: str, kind: str | None, compiled: CompiledTerms) -> Column:
+    """Only what is not masked keeps the type it has with the provider."""
+    mask = compiled.masks[code]
+    kept = kind if isinstance(mask, Unmasked) and kind in _TYPES else "text"
+    return Column(item=code, type=_TYPES[kept or "text"], mask=mask.kind)
+
+
+def _as_table(
+    plain: Path, data: Path, columns: tuple[Column, ...], form: Form, compression: Compression
+) -> None:
+    """Parquet or an Arrow stream of a CSV file, a block at a time."""
+    import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
+    from pyarrow import csv as arrow_csv  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    by_name = {"string": pa.string(), "int64": pa.int64(), "date32[day]": pa.date32(), "bool": pa.bool_()}
+    schema = pa.schema([(column.item, by_name[column.type]) for column in columns])
+    codec = None if compression == "none" else compression
+    reader = arrow_csv.open_csv(
+        plain,
+        read_options=arrow_csv.ReadOptions(block_size=4 * PIECE_BYTES, use_threads=False),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=schema,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["true"],
+            false_values=["false"],
+        ),
+    )
+    writer: Any
+    if form == "parquet":
+        writer = parquet.ParquetWriter(data, schema, compression=codec or "none")
+    else:
+        # Arrow's own buffers know lz4 and zstd; gzip is put around the whole stream
+        options = pa.ipc.IpcWriteOptions(compression="zstd" if codec == "zstd" else None)
+        sink: Any = pa.OSFile(str(data), "wb")
+        if codec == "gzip":
+            sink = pa.CompressedOutputStream(sink, "gzip")
+        writer = _IpcWriter(sink, pa.ipc.new_stream(sink, schema, options=options))
+    with reader, writer:
+        for batch in reader:
+            if batch.num_rows:
+                writer.write_batch(batch)
+
+
+class _IpcWriter:
+    """An Arrow stream that closes its file with itself."""
+
+    def __init__(self, sink: Any, stream: Any) -> None:
+        self._sink, self._stream = sink, stream
+        self.write_batch = stream.write_batch
+
+    def __enter__(self) -> _IpcWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._sink.close()
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, path.stat().st_size
