@@ -6,7 +6,7 @@ BIN = .venv/bin
 
 ROUNDS ?= 10
 
-.PHONY: run test soak check bench eval lock clean generate
+.PHONY: run test soak check bench eval lock audit clean generate
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -47,6 +47,10 @@ lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/run.txt
 	uv pip compile pyproject.toml --extra embeddings --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/embeddings.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements/dev.txt
+
+# The locked components against the published advisories, and their bill of materials (CycloneDX); asks PyPI.
+audit:
+	uvx pip-audit --requirement requirements/run.txt --require-hashes --disable-pip --format cyclonedx-json --output sbom.json
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

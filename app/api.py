@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from app.kernel.db import Database
+from app.accounts import service_database
 from app.kernel.logs import log_as_json
 from app.main import create_app
 from app.processes import STOP_WITHIN_S, die_with_parent
@@ -21,7 +21,7 @@ CONNECTION_LIMIT = 1000
 def run_api(settings: Settings, host: str, port: int) -> None:
     """Serve the control plane in this process until it is told to stop."""
     die_with_parent()
-    database = Database(settings.database_url)
+    database = service_database(settings.database_url)
     app = create_app(settings, database, keys_of(settings))
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", access_log=False, server_header=False,

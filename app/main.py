@@ -9,11 +9,13 @@ from fastapi.routing import APIRoute
 from sqlalchemy import text
 
 from app.console import install as console
+from app.described import Described
 from app.identity import permissions
 from app.identity.api import router as identity_router
 from app.identity.calendars_api import router as calendars_router
 from app.identity.clients import PublishedKeys, fetch_by
 from app.identity.clients_api import router as clients_router
+from app.identity.grants_api import router as grants_router
 from app.identity.ledger_api import router as ledger_router
 from app.identity.people_api import router as people_router
 from app.identity.permissions import REGISTRY, operations_of
@@ -87,6 +89,7 @@ ROUTERS = (
     calendars_router,
     clients_router,
     people_router,
+    grants_router,
     provider_router,
     ledger_router,
     witnesses_router,
@@ -124,7 +127,7 @@ ROUTERS = (
 
 def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> FastAPI:
     """The control plane on one database. Fails where a route has no policy."""
-    app = FastAPI(
+    app = Described(
         title="政通 Zhengtong",
         version=VERSION,
         description="政务数据共享交换 · Government data sharing exchange",
@@ -140,8 +143,8 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
     app.state.limiter = Limiter()
     app.state.provider = _provider(settings, database)
-    http.install(app, https=settings.public_url.startswith("https:"))
-    require_policies((*ROUTERS, *console.ROUTERS))
+    routes = require_policies((*ROUTERS, *console.ROUTERS))
+    http.install(app, routes, https=settings.public_url.startswith("https:"))
     for router in ROUTERS:
         app.include_router(router)
     console.install_console(app)
@@ -156,14 +159,17 @@ def _provider(settings: Settings, database: Database) -> ProviderLink | None:
     return ProviderLink(provider, settings.public_url + CALLBACK, database, settings.outbound)
 
 
-def require_policies(routers: Iterable[APIRouter]) -> None:
-    """Errors: RuntimeError naming every route that no single registered operation of its own name guards."""
-    unguarded = []
+def require_policies(routers: Iterable[APIRouter]) -> list[APIRoute]:
+    """Every route. Errors: RuntimeError naming those that no single registered operation of its own name guards."""
+    unguarded, guarded = [], []
     for router in routers:
         for route in router.routes:
             operations = operations_of(route) if isinstance(route, APIRoute) else []
+            if isinstance(route, APIRoute):
+                guarded.append(route)
             operation_id = getattr(route, "operation_id", None)
             if len(operations) != 1 or operations[0] not in REGISTRY or operation_id != operations[0]:
                 unguarded.append(f"{getattr(route, 'path', route)}: {operations}")
     if unguarded:
         raise RuntimeError("routes without exactly one policy of their own name:\n" + "\n".join(unguarded))
+    return guarded

@@ -12,6 +12,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
+from app.accounts import grant_rights
 from app.identity.profiles import install_defaults
 from app.kernel.db import sqlalchemy_url
 from app.kernel.history import sync_transitions
@@ -40,5 +41,6 @@ def migrate(url: str) -> None:
             with Session(connection, join_transaction_mode="create_savepoint") as session, session.begin():
                 sync_transitions(session, machines())
                 install_defaults(session)
+            grant_rights(connection)
     finally:
         engine.dispose()

@@ -20,6 +20,7 @@ from cryptography.x509 import Certificate
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.accounts import has_service_role
 from app.identity import agencies, sessions
 from app.identity.models import Agency, Client, Jurisdiction, Person, RuleProfileRow, SecondFactor
 from app.kernel import erasure, history, ledger, timestamping, verification
@@ -30,6 +31,7 @@ from app.kernel.clock import now
 from app.kernel.db import Database, lift_statement_timeout
 from app.kernel.errors import Conflict, Fault, Invalid
 from app.kernel.keys import ServiceKeys
+from app.kernel.postgres_files import SERVICE_ROLE
 from app.kernel.text import Text
 from app.kernel.verification import Difference
 from app.settings import Settings
@@ -307,10 +309,12 @@ def examine(settings: Settings, database: Database) -> dict[str, dict[str, Any]]
             for table in (Jurisdiction, Agency, Person, Client)
         }
         pending = session.scalar(select(func.count()).select_from(ledger.LedgerPending)) or 0
+        second_line = has_service_role(session.connection())
     return {
         "python": {"ok": True, "value": platform.python_version()},
         "postgresql": {"ok": int(str(version).split(".")[0]) >= 15, "value": version},
         "chinese trigrams": {"ok": trigrams > 0, "value": trigrams},
+        "role of the control plane": {"ok": second_line, "value": SERVICE_ROLE},
         "data folder": {"ok": os.access(settings.data, os.W_OK), "value": str(settings.data)},
         "keys private": {"ok": _private(settings.keys), "value": str(settings.keys)},
         "registered": {"ok": True, "value": counts},

@@ -11,6 +11,7 @@ from app.kernel.keys import ServiceKeys, load_keys
 from app.kernel.limits import Rates
 from app.kernel.mail import Mailer, mailer
 from app.kernel.outbound import Network, Outbound, networks
+from app.kernel.scanning import Scanner, scanner
 
 DEFAULT_DATA = "var"
 DEFAULT_PORT = 8000
@@ -28,6 +29,8 @@ class Settings:
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
     `national_algorithms` seals secrets with SM4-GCM. `identity_provider` is a file that describes where people
     sign in (`app.identity.provider.IdentityProvider`). `rates` limit how often somebody may call; None: not at all.
+    `scanner` looks at attachments before anybody may download them; None: nobody does. `breached_passwords` is a
+    file of hashes of passwords that nobody may choose (`app.identity.breaches`), beside the list that ships.
     """
 
     data: Path
@@ -41,6 +44,8 @@ class Settings:
     national_algorithms: bool = False
     identity_provider: Path | None = None
     rates: Rates | None = None
+    scanner: Scanner | None = None
+    breached_passwords: Path | None = None
 
     @property
     def keys(self) -> Path:
@@ -79,6 +84,8 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         mailer=mailer(environ.get("ZHENGTONG_SMTP_URL", "")),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
+        breached_passwords=Path(file) if (file := environ.get("ZHENGTONG_BREACHED_PASSWORDS")) else None,
+        scanner=scanner(environ.get("ZHENGTONG_SCANNER", "")),
         rates=None if environ.get("ZHENGTONG_RATES") == "off" else Rates(),
         identity_provider=Path(file) if (file := environ.get("ZHENGTONG_IDENTITY_PROVIDER")) else None,
     )  # fmt: skip

@@ -17,6 +17,8 @@ MODEL_MODULES = (
     "app.kernel.timestamping",
     "app.kernel.idempotency",
     "app.identity.models",
+    "app.identity.reads",
+    "app.identity.grants",
     "catalog.resources.models",
     "catalog.harvest.models",
     "catalog.imports.models",
@@ -36,6 +38,7 @@ MODEL_MODULES = (
     "exchange.delivery.models",
 )
 MACHINE_MODULES = (
+    "app.identity.grants",
     "app.identity.witnesses",
     "catalog.resources.states",
     "catalog.imports.states",

@@ -35,6 +35,7 @@ from catalog.resources import service as resources
 from catalog.resources import use
 from catalog.search import indexing
 from catalog.search.index import CatalogIndex, IndexBusy
+from exchange import attachments
 from exchange import use as exchange_use
 from exchange.agreements import service as agreements
 from exchange.corrections import service as corrections
@@ -56,6 +57,7 @@ LINKS_EVERY_S = 60.0
 RESCUE_EVERY_S = 10.0
 TELL_EVERY_S = 1.0
 MAIL_EVERY_S = 60.0
+SCAN_EVERY_S = 1.0
 STAMP_EVERY = timedelta(hours=1)
 STAMP_TRY_EVERY_S = 60.0
 TIDY_EVERY_S = 60.0
@@ -179,6 +181,12 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     loops.every(TELL_EVERY_S, tell)
     if settings.mailer:
         loops.every(MAIL_EVERY_S, mail)
+    if scanner := settings.scanner:
+
+        def scan() -> int:
+            return attachments.scan_next(database, scanner)
+
+        loops.every(SCAN_EVERY_S, scan)
     if url := settings.timestamp_url:
 
         def stamp() -> int:

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import Response
-from sqlalchemy import ForeignKey, Index, LargeBinary, func, select
+from fastapi import Depends, Request, Response
+from sqlalchemy import ForeignKey, Index, LargeBinary, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.kernel.actor import Actor
+from app.kernel import history
+from app.kernel.actor import Actor, system_actor
 from app.kernel.clock import new_id, now
-from app.kernel.db import Base, Identified
-from app.kernel.errors import Fault, Invalid, NotFound, TooLarge
+from app.kernel.db import Base, Database, Identified
+from app.kernel.errors import Fault, Invalid, NotFound, TooLarge, WrongMoment
 from app.kernel.machine import Party
+from app.kernel.scanning import Scanner
 from app.kernel.text import Text
 from app.kernel.wire import Wire
+
+log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 8 << 20
 MOST_OF_A_CASE = 50
@@ -40,6 +46,23 @@ class StoredFile(Base):
     sha256: Mapped[str] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class FileScan(Base):
+    """What the virus scanner said of a content: nothing, or what it found. Rows are never changed."""
+
+    __tablename__ = "file_scan"
+
+    sha256: Mapped[str] = mapped_column(ForeignKey("stored_file.sha256"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    finding: Mapped[str | None]
+
+
+class FileWithheld(WrongMoment):
+    """In quarantine: not scanned yet, or found to be malicious."""
+
+    slug = "file-withheld"
+    title = Text("附件暂不能下载", "The attachment cannot be downloaded")
 
 
 class Attachment(Base, Identified):
@@ -186,11 +209,56 @@ def attachments_of(session: Session, kind: str, subject_id: UUID) -> list[Attach
     return [AttachmentOut.model_validate(row) for row in session.scalars(query.order_by(Attachment.id))]
 
 
-def download(session: Session, kind: str, subject_id: UUID, attachment_id: UUID) -> Response:
-    """The file of a case that the reader may know of. Errors: NotFound."""
+def _quarantine(request: Request) -> bool:
+    return request.app.state.settings.scanner is not None
+
+
+Quarantine = Annotated[bool, Depends(_quarantine)]
+"""Whether files wait for a virus scanner before anybody may have them."""
+
+
+def scan_next(database: Database, scanner: Scanner) -> int:
+    """Have one stored content scanned that has not been; gives how many there were (0 or 1).
+    Errors: ScannerFailed, after which the content stays in quarantine."""
+    with database.transaction() as session:
+        unseen = ~exists().where(FileScan.sha256 == StoredFile.sha256)
+        query = select(StoredFile.sha256, StoredFile.content).where(unseen)
+        found = session.execute(query.order_by(StoredFile.created_at).limit(1)).first()
+    if found is None:
+        return 0
+    finding = scanner.finding(found.content)
+    with database.transaction() as session:
+        seen = {"sha256": found.sha256, "at": now(), "finding": finding}
+        session.execute(insert(FileScan).values(seen).on_conflict_do_nothing())
+        if finding is not None:
+            log.error("file %s is malicious: %s", found.sha256, finding)
+            cases = select(Attachment.id).where(Attachment.sha256 == found.sha256)
+            for attachment_id in session.scalars(cases).all():
+                history.record(
+                    session, kind="attachment", subject_id=attachment_id, act="quarantine",
+                    by=system_actor("scanner"), data={"sha256": found.sha256, "finding": finding},
+                )  # fmt: skip
+    return 1
+
+
+def _require_clean(session: Session, sha256: str) -> None:
+    scan = session.get(FileScan, sha256)
+    if scan is None:
+        raise FileWithheld(Text("正在查毒，请稍后再试。", "It is being scanned; try again soon."))
+    if scan.finding is not None:
+        message = Text("查出恶意内容：{finding}。", "It holds malicious content: {finding}.")
+        raise FileWithheld(message.with_(finding=scan.finding))
+
+
+def download(
+    session: Session, kind: str, subject_id: UUID, attachment_id: UUID, *, quarantine: bool
+) -> Response:
+    """The file of a case that the reader may know of. Errors: NotFound, FileWithheld."""
     row = session.get(Attachment, attachment_id)
     if row is None or (row.kind, row.subject_id) != (kind, subject_id):
         raise NotFound()
+    if quarantine:
+        _require_clean(session, row.sha256)
     content = session.get_one(StoredFile, row.sha256).content
     # Never shown in place: what others wrote is not to run in this origin.
     disposition = f"attachment; filename*=UTF-8''{quote(row.name)}"

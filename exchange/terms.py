@@ -15,11 +15,12 @@ from enum import StrEnum
 from typing import Annotated, Literal, assert_never
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from app.kernel.canonical import canonical as canonical_json
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text
+from app.kernel.typed import JsonTyped
 from catalog.resources.codes import UPDATE_CYCLES, UpdateCycle
 from exchange.scope import (
     ITEM_CODE,
@@ -37,7 +38,7 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whit
 Prose = Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True), Storable]
 
 
-class _Frozen(BaseModel):
+class _Frozen(JsonTyped):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

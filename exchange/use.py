@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, func, literal, select
 from sqlalchemy.orm import Session
 
+from app.kernel.sight import seeing_all
 from catalog.resources.use import Use
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import LIVE
@@ -21,6 +22,11 @@ from exchange.delivery.models import ReceiptRow
 
 def use_of(session: Session, resource_ids: Collection[UUID]) -> Mapping[UUID, Use]:
     """The use of those of these resources that are used at all, in three statements."""
+    with seeing_all(session):
+        return _use_of(session, resource_ids)
+
+
+def _use_of(session: Session, resource_ids: Collection[UUID]) -> Mapping[UUID, Use]:
     wanted = literal(list(resource_ids), ARRAY(Uuid))
     live = session.scalars(
         select(Agreement).where(Agreement.resource_ids.overlap(wanted), Agreement.state.in_(LIVE))

@@ -14,14 +14,16 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.kernel import sight
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys, load_keys
 from app.kernel.postgres import EmbeddedPostgres
+from app.kernel.postgres_files import SERVICE_ROLE
 from app.main import create_app
 from app.migrate import migrate
 from app.settings import Settings
@@ -33,6 +35,7 @@ MISSING_PART = ("absent", "not beside this checkout", "not installed", "not to b
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 PUBLIC_URL = "https://share.test"
+SEES_NOTHING = ", ".join(f"set_config('{name}', '', true)" for name in sight.SETTINGS)
 # Safe here only because every cluster of the tests is thrown away.
 FAST = {
     "fsync": "off",
@@ -121,6 +124,26 @@ class OneTransaction(Database):
             yield session
 
 
+class AsService(OneTransaction):
+    """What the control plane has: within its transactions the role that row-level security binds."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with bound(self.connection), super().transaction() as session:
+            yield session
+
+
+@contextmanager
+def bound(connection: Connection) -> Iterator[None]:
+    """Within the block the connection has the control plane's role, and sees nothing until it is said as whom."""
+    before = connection.scalar(text("SELECT current_setting('role')"))
+    connection.execute(text(f"SELECT set_config('role', '{SERVICE_ROLE}', true), {SEES_NOTHING}"))
+    try:
+        yield
+    finally:
+        connection.execute(text(f"SET LOCAL ROLE {before}"))
+
+
 @pytest.fixture
 def one_transaction(shared_database: Database) -> Iterator[OneTransaction]:
     with shared_database.engine.connect() as connection:
@@ -151,7 +174,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def client(one_transaction: OneTransaction, keys: ServiceKeys, settings: Settings) -> Iterator[TestClient]:
     """The control plane over HTTP, in the same transaction as `session`. Commit there by `session.flush()`."""
-    with TestClient(create_app(settings, one_transaction, keys), base_url=PUBLIC_URL) as own:
+    served = AsService(one_transaction, one_transaction.connection)
+    with TestClient(create_app(settings, served, keys), base_url=PUBLIC_URL) as own:
         own.headers["accept-language"] = "en"
         yield own
 

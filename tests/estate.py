@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.identity import clients, sessions, witnesses
+from app.identity import clients, grants, sessions, witnesses
 from app.identity.models import Client
 from app.kernel import clock, ledger
 from app.kernel.actor import Role, Scope
@@ -41,7 +41,7 @@ from exchange.delivery.protocol import ReceiptBatch
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
-from tests.conftest import PUBLIC_URL, OneTransaction
+from tests.conftest import PUBLIC_URL, AsService, OneTransaction
 from tests.delivery.systems import GATEWAY_URL, HTTP_SOURCE, Calls, System, system
 from tests.exchange.world import START, Json, World, terms, to
 from tests.factories import OPERATOR, Town, credit_code
@@ -142,6 +142,14 @@ class Estate:
         asleep_person = town.person("civil", CLERK, number=8)
         sessions.set_active(session, asleep_person, False, reason="离职", by=OPERATOR)
         self._add("person.resume", "suspended", Call((asleep_person.id,), WHY))
+        self._add("role_grant.ask", "provider", Call((newcomer.id,), {"roles": ["mediator"], **WHY}))
+        asker = town.actor("city_authority", Role.SECURITY_ADMINISTRATOR, number=9)
+        town.person("city_authority", Role.SYSTEM_ADMINISTRATOR, number=9)  # who could confirm it
+        asked = grants.ask(session, newcomer, [Role.APPROVER], reason=None, by=asker)
+        grant = {"id": asked.id, "version": asked.version}
+        self._add("role_grant.confirm role_grant.refuse", "asked", on(grant, {}))
+        self._add("role_grant.events", "asked", Call((asked.id,)))
+        self._add("role_grant.list personal_read.list", "-", nothing)
         handed = {"to_agency_id": str(town.id("health")), "roles": ["clerk"], "until": "2026-12-31", **WHY}
         self._add("delegation.give", "-", Call(body={**handed, "to_agency_id": str(town.id("east_health"))}))
         self._add("delegation.list", "-", nothing)
@@ -718,7 +726,7 @@ def estate_on(database: Database, keys: ServiceKeys, data: Path) -> Iterator[Est
     settings = Settings(data=data, database_url="", public_url=PUBLIC_URL, gateway_url=GATEWAY_URL)
     with database.engine.connect() as connection, clock.frozen(START):
         outer = connection.begin()
-        in_it = OneTransaction(database, connection)
+        in_it = AsService(database, connection)
         with (
             Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session,
             TestClient(create_app(settings, in_it, keys), base_url=PUBLIC_URL) as client,

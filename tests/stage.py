@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.kernel.actor import Role, Scope
-from tests.conftest import PUBLIC_URL, OneTransaction
+from tests.conftest import PUBLIC_URL, OneTransaction, bound
 from tests.delivery.systems import system
 from tests.estate import Estate
 
@@ -49,9 +49,12 @@ class TakenBack(OneTransaction):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with Session(
-            self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
-        ) as session:
+        with (
+            bound(self.connection),
+            Session(
+                self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+            ) as session,
+        ):
             yield session
             session.flush()
             session.expunge_all()  # what was read stays readable, as after a commit

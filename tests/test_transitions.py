@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from app.identity.grants import GRANT
 from app.identity.witnesses import WITNESS
 from app.kernel.actor import Role
 from app.kernel.db import Database
@@ -109,6 +110,11 @@ registered  revise       A.k      registered
 registered  name_source  A.k      registered
 registered  retire       A.k      retired
 """
+GRANT_TABLE = """
+new    ask      A.s           asked
+asked  confirm  A.s,A.m,RULE  granted
+asked  refuse   A.s,A.m       refused
+"""
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
 TABLES |= {
     "resource": RESOURCE_TABLE,
@@ -116,6 +122,7 @@ TABLES |= {
     "defect": DEFECT_TABLE,
     "element": ELEMENT_TABLE,
     "ledger_witness": WITNESS_TABLE,
+    "role_grant": GRANT_TABLE,
     "import": IMPORT_TABLE,
     "harvest": HARVEST_TABLE,
     "plan": PLAN_TABLE,
@@ -130,12 +137,14 @@ PARTIES = {
     "WORKER": "worker",
     "COPY": "revision",
     "S": "proposer",
+    "RULE": "system",
 }
 ROLES = {
     "c": Role.CLERK,
     "a": Role.APPROVER,
     "k": Role.CATALOG_ADMINISTRATOR,
     "s": Role.SECURITY_ADMINISTRATOR,
+    "m": Role.SYSTEM_ADMINISTRATOR,
 }
 
 Move = tuple[str | None, str]
@@ -152,7 +161,7 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "machine",
-    [RESOURCE, REVISION, DEFECT, ELEMENT, WITNESS, IMPORT, HARVEST],
+    [RESOURCE, REVISION, DEFECT, ELEMENT, WITNESS, GRANT, IMPORT, HARVEST],
     ids=lambda machine: machine.kind,
 )
 def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:

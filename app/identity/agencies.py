@@ -20,6 +20,17 @@ from app.kernel.errors import Conflict, Fault, Invalid, NotFound, NotPermitted
 from app.kernel.text import Text
 
 
+class AuthorityStands(Conflict):
+    """A jurisdiction has one authority (Regulation Art. 5); it is replaced knowingly or not at all."""
+
+    slug = "authority-stands"
+    title = Text("主管部门与所填不符", "The authority is another than was named")
+    told = Text(
+        "该行政区划现主管部门：{name}；要接替须在 replaces 中写明其标识。",
+        "The authority of the jurisdiction is: {name}. To take its place name it in `replaces`.",
+    )
+
+
 def register_jurisdiction(
     session: Session, *, code: str, name: str, name_en: str, parent_code: str | None, by: Actor
 ) -> Jurisdiction:
@@ -55,8 +66,10 @@ def register_agency(
     internal_office: str | None = None,
     verified: bool = True,
     authority: bool = False,
+    replaces: UUID | None = None,
 ) -> Agency:
-    """Register an agency; `authority` makes it the authority of its jurisdiction.
+    """Register an agency; `authority` makes it the authority of its jurisdiction, in place of the one that
+    `replaces` names where there is one already.
 
     A verified agency names its credit code (GB 32100), responsible leader and internal office
     (Regulation Art. 40). Errors: Invalid, Conflict.
@@ -83,6 +96,12 @@ def register_agency(
         credit_code and session.scalar(select(Agency.id).where(Agency.credit_code == credit_code))
     ):
         raise Conflict(Text("该单位已登记：{name}", "This agency is registered: {name}").with_(name=name))
+    jurisdiction = session.get_one(Jurisdiction, jurisdiction_id, with_for_update=authority)
+    if authority and jurisdiction.authority_id != replaces:
+        raise AuthorityStands(
+            AuthorityStands.told.with_(name=_name_of(session, jurisdiction.authority_id)),
+            authority_id=str(jurisdiction.authority_id) if jurisdiction.authority_id else None,
+        )
     row = Agency(
         id=new_id(), name=name, name_en=name_en, credit_code=credit_code, local_code=local_code,
         jurisdiction_id=jurisdiction_id, responsible_leader=responsible_leader,
@@ -90,14 +109,16 @@ def register_agency(
     )  # fmt: skip
     session.add(row)
     session.flush()
+    data = {"name": name, "credit_code": credit_code, "verified": verified, "authority": authority}
     if authority:
-        jurisdiction = session.get_one(Jurisdiction, jurisdiction_id)
         jurisdiction.authority_id = row.id
-    history.record(
-        session, kind="agency", subject_id=row.id, act="register", by=by,
-        data={"name": name, "credit_code": credit_code, "verified": verified, "authority": authority},
-    )  # fmt: skip
+        data |= {"replaces": str(replaces)} if replaces else {}
+    history.record(session, kind="agency", subject_id=row.id, act="register", by=by, data=data)
     return row
+
+
+def _name_of(session: Session, agency_id: UUID | None) -> Text:
+    return Text(name, name) if agency_id and (name := agency(session, agency_id).name) else Text("无", "none")
 
 
 def jurisdiction_by_code(session: Session, code: str) -> Jurisdiction:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import Uuid, any_, literal, select
 
-from app.identity import agencies, sessions
+from app.identity import agencies, grants, sessions
 from app.identity.models import Agency, Jurisdiction, Person
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, ActorKind, Lacking, Role, Scope
@@ -104,6 +104,7 @@ class NewAgency(Wire):
     responsible_leader: ShortText
     internal_office: ShortText
     authority: bool = False
+    replaces: UUID | None = None  # the authority until now, where there is one
 
 
 class PersonOut(Wire):
@@ -126,6 +127,10 @@ class NewPerson(Wire):
 class Secret(Wire):
     login: str
     one_time_secret: str
+
+
+class NewcomerSecret(Secret):
+    awaiting: list[Role]  # what another administrator has to confirm
 
 
 Signed = Annotated[Actor, permitted("me.read")]
@@ -178,7 +183,10 @@ def set_password(
 ) -> Response:
     """Set one's own password; one's other sessions end."""
     keep = sessions.session_token(request)
-    sessions.set_password(session, password=body.password, current=body.current, by=actor, keep=keep)
+    breached = request.app.state.settings.breached_passwords
+    sessions.set_password(
+        session, password=body.password, current=body.current, by=actor, keep=keep, breached=breached
+    )
     return Response(status_code=204)
 
 
@@ -241,7 +249,7 @@ def register_agency(
     row = agencies.register_agency(
         session, name=body.name, name_en=body.name_en, jurisdiction_id=jurisdiction.id,
         credit_code=body.credit_code, responsible_leader=body.responsible_leader,
-        internal_office=body.internal_office, authority=body.authority, by=actor,
+        internal_office=body.internal_office, authority=body.authority, replaces=body.replaces, by=actor,
     )  # fmt: skip
     return AgencyOut.model_validate(row)
 
@@ -272,20 +280,23 @@ def list_people(
 @router.post("/api/v1/people", status_code=201, operation_id="person.register")
 def register_person(
     body: NewPerson, actor: Annotated[Actor, permitted("person.register")], session: DbSession
-) -> Secret:
-    """Register a person and give their first one-time secret, shown this once."""
+) -> NewcomerSecret:
+    """Register a person and give their first one-time secret, shown this once. Roles that take two people wait
+    for another administrator (`role_grant.confirm`)."""
     agencies.require_agency_within(session, actor, body.agency_id)
+    roles = frozenset(body.roles)
+    waits = roles & grants.two_person_roles(session, body.agency_id)
+    sessions.require_separated(roles, body.contractor)
     person = sessions.register_person(
-        session,
-        login=body.login,
-        name=body.name,
-        agency_id=body.agency_id,
-        roles=frozenset(body.roles),
-        contractor=body.contractor,
-        by=actor,
-    )
-    return Secret(
-        login=person.login, one_time_secret=sessions.issue_one_time_secret(session, person, by=actor)
+        session, login=body.login, name=body.name, agency_id=body.agency_id, roles=roles - waits,
+        contractor=body.contractor, by=actor,
+    )  # fmt: skip
+    if waits:
+        grants.ask(session, person, waits, reason=None, by=actor)
+    return NewcomerSecret(
+        login=person.login,
+        one_time_secret=sessions.issue_one_time_secret(session, person, by=actor),
+        awaiting=sorted(waits - set(person.roles)),
     )
 
 

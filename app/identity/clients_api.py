@@ -76,7 +76,26 @@ class Why(Wire):
     reason: LongText
 
 
-@router.post("/oauth/token", operation_id="token.issue", dependencies=[permitted("token.issue")])
+# RFC 6749 §5.2, RFC 9449 §5
+REFUSED: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "拒绝 / refused",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/oauth/token", operation_id="token.issue", dependencies=[permitted("token.issue")], responses=REFUSED
+)
 def issue_token(
     request: Request,
     response: Response,

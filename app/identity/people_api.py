@@ -132,10 +132,14 @@ def list_sessions(
 
 @router.delete("/me/sessions/{session_id}", status_code=204, operation_id="me.end_session")
 def end_one_session(
-    session_id: UUID, actor: Annotated[Actor, permitted("me.end_session")], session: DbSession
+    session_id: UUID,
+    actor: Annotated[Actor, permitted("me.end_session")],
+    request: Request,
+    session: DbSession,
 ) -> Response:
-    """Sign out elsewhere."""
+    """Sign out elsewhere, within ten minutes of signing in here."""
     assert actor.id is not None
+    sessions.require_fresh(session, sessions.session_token(request))
     if not sessions.end_sessions(session, actor.id, only=session_id):
         raise NotFound()
     return Response(status_code=204)
@@ -145,7 +149,9 @@ def end_one_session(
 def begin_second_factor(
     actor: Annotated[Actor, permitted("me.begin_second_factor")], request: Request, session: DbSession
 ) -> AuthenticatorKey:
-    """A key for one's authenticator (TOTP, RFC 6238); it counts once a first code is confirmed."""
+    """A key for one's authenticator (TOTP, RFC 6238), within ten minutes of signing in; it counts once a first
+    code is confirmed."""
+    sessions.require_fresh(session, sessions.session_token(request))
     person = session.get_one(Person, actor.id)
     key, address = second_factor.begin(session, person, request.app.state.keys.seal)
     return AuthenticatorKey(key=key, address=address)
@@ -159,6 +165,7 @@ def confirm_second_factor(
     session: DbSession,
 ) -> RecoveryCodes:
     """Put the authenticator in use; from now on a code is asked for at sign-in."""
+    sessions.require_fresh(session, sessions.session_token(request))
     person = session.get_one(Person, actor.id)
     codes = second_factor.confirm(session, person, body.code, request.app.state.keys.seal, by=actor)
     sessions.settle(session, sessions.session_token(request))

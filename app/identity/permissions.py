@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
+from app.identity import reads
 from app.identity.sessions import recognise
 from app.kernel import idempotency
 from app.kernel.actor import ROLE_NAMES, Actor, ActorKind, Lacking, Role, Scope
@@ -32,12 +33,12 @@ PROVING = frozenset({"session.create", "token.issue", "console.enter", "session.
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One operation. `roles`: people in any of them; `scope`: clients whose token has it (None: no client);
+    """One operation. `roles`: people in any of them; `scopes`: clients whose token has one (none: no client);
     `anonymous`: anyone; `authority`: only people of an authority."""
 
     operation: str
     roles: frozenset[Role]
-    scope: Scope | None
+    scopes: frozenset[Scope]
     anonymous: bool = False
     authority: bool = False
 
@@ -63,13 +64,14 @@ class PasswordTooOld(NotPermitted):
 def permit(
     *operations: str,
     roles: Iterable[Role] = EVERY_ROLE,
-    scope: Scope | None = None,
+    scope: Scope | Iterable[Scope] = (),
     anonymous: bool = False,
     authority: bool = False,
 ) -> None:
     """Register operations with who may call them. One row for each operation, once."""
+    scopes = frozenset({scope} if isinstance(scope, Scope) else scope)
     for operation in operations:
-        row = Permission(operation, frozenset(roles), scope, anonymous, authority)
+        row = Permission(operation, frozenset(roles), scopes, anonymous, authority)
         if REGISTRY.setdefault(operation, row) != row:
             raise ValueError(f"two permissions for {operation}")
 
@@ -80,7 +82,7 @@ def permit_acts(machine: Machine) -> None:
     for act in machine.acts:
         roles = frozenset(role for _, role in machine.by_whom(act) if role is not None)
         if roles:
-            permit(f"{machine.kind}.{act}", roles=roles, scope=Scope.CLERK if Role.CLERK in roles else None)
+            permit(f"{machine.kind}.{act}", roles=roles, scope=Scope.CLERK if Role.CLERK in roles else ())
 
 
 def check(actor: Actor, operation: str) -> None:
@@ -93,10 +95,10 @@ def check(actor: Actor, operation: str) -> None:
     if actor.kind is ActorKind.ANONYMOUS:
         raise NotSignedIn(headers={"WWW-Authenticate": "Bearer"})
     if actor.kind is ActorKind.CLIENT:
-        if permission.scope is None or permission.scope not in actor.scopes:
+        if permission.scopes.isdisjoint(actor.scopes):
             raise NotPermitted(
                 Text("此操作需要的授权范围：{scope}。", "This needs the scope: {scope}.").with_(
-                    scope=permission.scope or Text("仅限人员", "people only")
+                    scope=", ".join(sorted(permission.scopes)) or Text("仅限人员", "people only")
                 )
             )
         return
@@ -143,6 +145,7 @@ class Permitted:
             )
             raise
         idempotency.claim(request, session, actor)
+        reads.note(session, request, self.operation, actor)
         return actor
 
 

@@ -65,6 +65,7 @@ class Security(Wire):
     idle_minutes: int = Field(default=30, ge=1, le=480)
     session_hours: int = Field(default=8, ge=1, le=24)
     second_factor_roles: tuple[Role, ...] = ()
+    two_person_roles: tuple[Role, ...] = ()  # granted by one administrator, confirmed by another
 
 
 class RuleProfile(Wire):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import argon2
@@ -18,6 +20,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.identity import delegations, second_factor, tokens
+from app.identity.breaches import is_breached
 from app.identity.models import Agency, Jurisdiction, OneTimeSecret, Person, SignInSession
 from app.identity.passwords import password_fault
 from app.identity.profiles import Security, profile_for
@@ -28,6 +31,7 @@ from app.kernel.db import Database, DbSession
 from app.kernel.dpop import ALGORITHMS, ProofInvalid, read_proof
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, WrongMoment
 from app.kernel.seal import Seal
+from app.kernel.sight import see_as
 from app.kernel.text import Locale, Text, negotiate_locale
 
 log = logging.getLogger(__name__)
@@ -39,10 +43,22 @@ HOST_COOKIE = "__Host-zhengtong-session"
 ONE_TIME = timedelta(hours=24)
 SEEN_EVERY = timedelta(minutes=1)  # `last_seen_at` is not written on every request
 
+FRESH = timedelta(minutes=10)  # how long after signing in one may change how one signs in
+THREE_ADMINISTRATORS = frozenset({
+    Role.SYSTEM_ADMINISTRATOR, Role.SECURITY_ADMINISTRATOR, Role.AUDIT_ADMINISTRATOR,
+})  # fmt: skip
+
 _hasher = argon2.PasswordHasher()
 SIGN_IN_REFUSED = Text(
     "登录名或口令不正确，或账号已锁定。", "Login or secret is not right, or the account is locked."
 )
+
+
+class SignInAgain(NotPermitted):
+    """Whoever finds a session open is not to take the account over with it."""
+
+    slug = "sign-in-again"
+    title = Text("请重新登录后再进行此操作", "Sign in again, then do this")
 
 
 def issue_one_time_secret(session: Session, person: Person, *, by: Actor, keep_earlier: bool = False) -> str:
@@ -178,14 +194,29 @@ def end_sessions(
     return len(ended.all())
 
 
+def require_fresh(session: Session, token: str) -> None:
+    """A sensitive change of one's own account follows a sign-in of the last minutes. Errors: SignInAgain."""
+    begun = session.scalar(select(SignInSession.created_at).where(SignInSession.token_hash == digest(token)))
+    if begun is None or begun + FRESH <= now():
+        raise SignInAgain()
+
+
 def settle(session: Session, token: str) -> None:
     """The session has what it lacked."""
     session.execute(update(SignInSession).where(SignInSession.token_hash == digest(token)).values(lacks=None))
 
 
-def set_password(session: Session, *, password: str, current: str | None, by: Actor, keep: str) -> None:
+def set_password(
+    session: Session,
+    *,
+    password: str,
+    current: str | None,
+    by: Actor,
+    keep: str,
+    breached: Path | None = None,
+) -> None:
     """Set the acting person's own password, which takes the `current` one where there is one; their other sessions end, that of the token `keep` goes on.
-    Errors: Invalid where it is too simple or widely used (GB/T 22239)."""
+    Errors: Invalid where it is too simple, widely used (GB/T 22239) or breached, by the list `breached` too."""
     if by.kind is not ActorKind.PERSON or by.id is None:
         raise NotPermitted()
     person = session.get_one(Person, by.id)
@@ -195,6 +226,9 @@ def set_password(session: Session, *, password: str, current: str | None, by: Ac
     if fault := password_fault(password, person.login, rules.password_length, rules.password_kinds):
         rule = Text("GB/T 22239 三级", "GB/T 22239 level 3")
         raise Invalid(faults=[Fault("/password", fault, rule)])
+    if is_breached(password, breached):
+        known = Text("口令见于已泄露的口令表", "known from breaches of passwords")
+        raise Invalid(faults=[Fault("/password", known)])
     if _password_holds(person, password):
         raise Invalid(faults=[Fault("/password", Text("不得与现用口令相同", "the same as the present one"))])
     person.password_hash, person.password_set_at = _hasher.hash(password), now()
@@ -235,22 +269,7 @@ def register_person(
 ) -> Person:
     """Register a person of an agency. Errors: Invalid (two of the three administrators on one person, rights
     to data for a contractor)."""
-    administrators = roles & {
-        Role.SYSTEM_ADMINISTRATOR,
-        Role.SECURITY_ADMINISTRATOR,
-        Role.AUDIT_ADMINISTRATOR,
-    }
-    faults: list[Fault] = []
-    if len(administrators) > 1:
-        message = Text(
-            "系统、安全、审计管理员不得由同一人担任", "nobody holds two of the three administrators"
-        )
-        faults.append(Fault("/roles", message, Text("GB/T 22239 三权分立", "GB/T 22239, separation")))
-    if contractor and not roles <= {Role.SYSTEM_ADMINISTRATOR}:
-        message = Text("外包人员不得拥有数据权限", "a contractor has no rights to data")
-        faults.append(
-            Fault("/roles", message, Text("GB/T 22239 外部人员访问管理", "GB/T 22239, outside staff"))
-        )
+    faults = _role_faults(roles, contractor)
     if session.scalar(select(Person.id).where(Person.login == login)):
         faults.append(Fault("/login", Text("登录名已被使用", "the login is taken")))
     if session.get(Agency, agency_id) is None:
@@ -268,6 +287,26 @@ def register_person(
         data={"agency": str(agency_id), "roles": sorted(roles)},
     )  # fmt: skip
     return person
+
+
+def require_separated(roles: Set[Role], contractor: bool) -> None:
+    """Errors: Invalid where nobody may hold all these roles at once."""
+    if faults := _role_faults(roles, contractor):
+        raise Invalid(faults=faults)
+
+
+def _role_faults(roles: Set[Role], contractor: bool) -> list[Fault]:
+    faults = []
+    if len(roles & THREE_ADMINISTRATORS) > 1:
+        message = Text(
+            "系统、安全、审计管理员不得由同一人担任", "nobody holds two of the three administrators"
+        )
+        faults.append(Fault("/roles", message, Text("GB/T 22239 三权分立", "GB/T 22239, separation")))
+    if contractor and not roles <= {Role.SYSTEM_ADMINISTRATOR}:
+        message = Text("外包人员不得拥有数据权限", "a contractor has no rights to data")
+        rule = Text("GB/T 22239 外部人员访问管理", "GB/T 22239, outside staff")
+        faults.append(Fault("/roles", message, rule))
+    return faults
 
 
 def actor_of(session: Session, person: Person) -> Actor:
@@ -316,6 +355,7 @@ def recognise(request: Request, session: DbSession) -> Actor:
     asked = request.headers.get("accept-language")
     request.state.locale = negotiate_locale(asked) if asked else actor.locale
     request.state.actor = actor
+    see_as(session, actor)
     return actor
 
 

@@ -9,6 +9,7 @@ import select
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar, cast
 from uuid import UUID
 
@@ -74,9 +75,9 @@ def sqlalchemy_url(url: str) -> str:
 
 
 class Database:
-    """One engine on one PostgreSQL. `url` is a libpq URL."""
+    """One engine on one PostgreSQL. `url` is a libpq URL; `role` is taken on by every connection."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, role: str | None = None) -> None:
         self.url = url
         self.engine: Engine = create_engine(
             sqlalchemy_url(url),
@@ -84,7 +85,7 @@ class Database:
             max_overflow=pool_size,
             connect_args={"application_name": "zhengtong"},
         )
-        event.listen(self.engine, "connect", _set_limits)
+        event.listen(self.engine, "connect", partial(_set_limits, role))
         event.listen(self.engine, "checkout", _refuse_closed)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -98,9 +99,11 @@ class Database:
         self.engine.dispose()
 
 
-def _set_limits(connection: object, _record: object) -> None:
+def _set_limits(role: str | None, connection: object, _record: object) -> None:
     cursor = connection.cursor()  # type: ignore[attr-defined]  # a DB-API connection, untyped by SQLAlchemy
     cursor.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET timezone = 'UTC'")
+    if role is not None:
+        cursor.execute(f"SET ROLE {role}")
     cursor.close()
     connection.commit()  # type: ignore[attr-defined]
 

@@ -6,12 +6,13 @@ Owns what every response has in common. Knows no feature.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -173,8 +174,16 @@ def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, _BodyTooLarge):
         return respond(request, too_large(error.limit))
-    kind = _MethodNotAllowed if error.status_code == 405 else _BY_STATUS.get(error.status_code, Invalid)
-    return respond(request, kind(headers=dict(error.headers or {})))
+    if error.status_code == 405:
+        return respond(request, _MethodNotAllowed(headers={"Allow": _methods_at(request)}))
+    return respond(request, _BY_STATUS.get(error.status_code, Invalid)(headers=dict(error.headers or {})))
+
+
+def _methods_at(request: Request) -> str:
+    """What the address knows, of all its routes: the framework names the methods of the first alone."""
+    routes: Sequence[APIRoute] = request.app.state.routes
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 def _validation(request: Request, error: Exception) -> Response:
@@ -219,8 +228,9 @@ def _unexpected(request: Request, error: Exception) -> Response:
     return respond(request, Problem())
 
 
-def install(app: FastAPI, *, https: bool = False) -> None:
+def install(app: FastAPI, routes: Sequence[APIRoute], *, https: bool = False) -> None:
     """Put the edge around `app`; over `https` browsers are told to come by nothing else."""
+    app.state.routes = routes
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation)

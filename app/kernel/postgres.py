@@ -32,6 +32,7 @@ from app.kernel.postgres_files import (
     ELSEWHERE,
     OLDEST_MAJOR,
     ROLE,
+    SERVICE_ROLE,
     Account,
     DatabaseNotUsable,
     FolderOutOfReach,
@@ -200,7 +201,7 @@ class EmbeddedPostgres:
             ping = _ping(url)
             if url and ping is Ping.OK:
                 try:
-                    psycopg.connect(url, connect_timeout=10).close()
+                    _make_service_role(url)
                     return url
                 except psycopg.OperationalError as error:
                     if _ping(url) is Ping.OK:  # else it was just ending, and answered its last
@@ -325,6 +326,17 @@ def find_running(data_dir: Path) -> str | None:
         account = account_for(os.geteuid(), None)
         raise FolderOutOfReach(account=account.name, folder=error.filename or data_dir) from error
     return url if _ping(url) is Ping.OK else None
+
+
+def _make_service_role(url: str) -> None:
+    """Make the role that ROLE takes on for the control plane, where the cluster has been without it."""
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE_ROLE,)).rowcount:
+            return
+    superuser = url.replace(f"//{ROLE}:", "//postgres:", 1)  # has the same password
+    with psycopg.connect(superuser) as connection:
+        connection.execute(f"CREATE ROLE {SERVICE_ROLE} NOLOGIN")
+        connection.execute(f"GRANT {SERVICE_ROLE} TO {ROLE}")
 
 
 def refuse_unsafe_settings(connection: Connection) -> None:

@@ -25,6 +25,9 @@ from app.kernel.text import Text
 OLDEST_MAJOR = 15
 ELSEWHERE = Path("/var/lib/zhengtong")
 DATABASE = ROLE = "zhengtong"
+# The control plane's role: it owns nothing, changes no history, and sees only what a transaction may see
+# (app.kernel.sight). Workers and commands are ROLE, the owner, which sees everything.
+SERVICE_ROLE = "zhengtong_service"
 Command = Sequence[str | Path]
 _INITDB_LIMIT_S = 600
 # Nothing of the caller's environment: it may hold secrets, which another account would then keep in memory,

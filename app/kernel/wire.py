@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from app.kernel.db import Identified
 from app.kernel.errors import Fault, Invalid, VersionMissing
 from app.kernel.text import Storable, Text
+from app.kernel.typed import JsonTyped
 
 PAGE_LIMIT = 100
 
@@ -28,7 +29,7 @@ Out = TypeVar("Out", bound=BaseModel)
 NOT_A_CURSOR = Fault("/cursor", Text("不是本服务给出的翻页标记", "not a cursor this service gave"))
 
 
-class Wire(BaseModel):
+class Wire(JsonTyped):
     """Base of everything sent or received: unknown members are refused, values are not coerced loosely."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)

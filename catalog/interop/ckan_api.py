@@ -40,7 +40,13 @@ async def _posted(request: Request) -> dict[str, Any] | None:
     return given if isinstance(given, dict) else None
 
 
-@router.get("/api/3/action/{action}", operation_id="ckan.get")
+# CKAN refuses by its own envelope, and an action it does not know by a sentence.
+REFUSED: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "拒绝 / refused, as CKAN does", "content": {"application/json": {"schema": {}}}}
+}
+
+
+@router.get("/api/3/action/{action}", operation_id="ckan.get", responses=REFUSED)
 @router.get("/api/action/{action}", operation_id="ckan.get", include_in_schema=False)
 def get_action(
     action: str,
@@ -57,7 +63,7 @@ def get_action(
     return _answer(action, given, Asking(session, index, actor, site))
 
 
-@router.post("/api/3/action/{action}", operation_id="ckan.post")
+@router.post("/api/3/action/{action}", operation_id="ckan.post", responses=REFUSED)
 @router.post("/api/action/{action}", operation_id="ckan.post", include_in_schema=False)
 def post_action(
     action: str,

@@ -41,7 +41,7 @@ permit(
     "agreement.document",
     "agreement.disposal",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
-    scope=Scope.PULL,  # who fetches data knows the agreement it fetches under
+    scope=(Scope.PULL, Scope.CLERK),  # who fetches data, or works for a clerk, knows the agency's agreements
 )
 
 

@@ -16,6 +16,7 @@ from app.kernel.actor import Actor, system_actor
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, WrongMoment
 from app.kernel.machine import Party
+from app.kernel.sight import seeing_all
 from app.kernel.text import Text
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, DATA_CORRECTED, LIVE
@@ -151,7 +152,9 @@ def _tell_other_users(session: Session, correction: Correction, by: Actor) -> No
         Agreement.requester_id != correction.requester_id,
     )
     data = {"resource": str(correction.resource_id), "items": correction.items}
-    for agreement_id in session.scalars(using.order_by(Agreement.id)).all():
+    with seeing_all(session):
+        told = session.scalars(using.order_by(Agreement.id)).all()
+    for agreement_id in told:
         history.record(
             session, kind=AGREEMENT.kind, subject_id=agreement_id, act=DATA_CORRECTED, by=by, party="provider",
             basis="809-26", data=data,

@@ -27,7 +27,7 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.attachments import AttachmentOut, attachments_of, download
+from exchange.attachments import AttachmentOut, Quarantine, attachments_of, download
 from exchange.disputes import compliance, service
 from exchange.disputes.models import Dispute, Ruling, Statement
 from exchange.disputes.states import CAUSES, DISPUTE, OUTCOMES
@@ -377,9 +377,11 @@ def attach(
 @router.get(
     "/disputes/{id}/attachments/{attachment_id}", operation_id="dispute.attachment", response_class=Response
 )
-def read_attachment(asked: Annotated[Asked[Dispute], _asked("attachment")], attachment_id: UUID) -> Response:
+def read_attachment(
+    asked: Annotated[Asked[Dispute], _asked("attachment")], attachment_id: UUID, quarantine: Quarantine
+) -> Response:
     """The content of an attachment, as a download."""
-    return download(asked.session, DISPUTE.kind, asked.case.id, attachment_id)
+    return download(asked.session, DISPUTE.kind, asked.case.id, attachment_id, quarantine=quarantine)
 
 
 @router.post("/disputes/{id}/report_noncompliance", operation_id="dispute.report_noncompliance")

@@ -23,7 +23,7 @@ from app.kernel.wire import (
     set_version,
 )
 from exchange.agreements.service import live_agreement_of
-from exchange.attachments import attachments_of, download
+from exchange.attachments import Quarantine, attachments_of, download
 from exchange.negotiations import case, consents, discussion, reply_time, service
 from exchange.negotiations.discussion import OpenPoint
 from exchange.negotiations.models import Negotiation
@@ -300,10 +300,10 @@ def attach(
     "/{id}/attachments/{attachment_id}", operation_id="negotiation.attachment", response_class=Response
 )
 def read_attachment(
-    asked: Annotated[Asked[Negotiation], _asked("attachment")], attachment_id: UUID
+    asked: Annotated[Asked[Negotiation], _asked("attachment")], attachment_id: UUID, quarantine: Quarantine
 ) -> Response:
     """The content of an attachment, as a download."""
-    return download(asked.session, NEGOTIATION.kind, asked.case.id, attachment_id)
+    return download(asked.session, NEGOTIATION.kind, asked.case.id, attachment_id, quarantine=quarantine)
 
 
 @router.post("/{id}/refuse", operation_id="negotiation.refuse")

@@ -14,6 +14,7 @@ from app.kernel import deadlines
 from app.kernel.actor import Actor
 from app.kernel.clock import now
 from app.kernel.errors import Fault, Invalid
+from app.kernel.sight import seeing_all
 from app.kernel.text import Text
 from exchange import holdings
 from exchange.negotiations.case import KIND, await_reply, current_terms, reply_duty, step
@@ -94,4 +95,6 @@ def transfer(
     negotiation.authority_id = deciding_authority(session, negotiation.requester_id, to_agency_id)
     negotiation.sharing = holdings.sharing_class(terms, found)
     negotiation.draft_terms_id = negotiation.extension_asked = None
+    with seeing_all(session):  # the case passes out of the sight of who hands it on
+        session.flush()
     await_reply(session, negotiation)

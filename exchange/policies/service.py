@@ -15,6 +15,7 @@ from app.kernel import history, ledger
 from app.kernel.actor import Actor, ActorKind
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, SameHand
 from app.kernel.machine import Party
+from app.kernel.sight import seeing_all
 from app.kernel.text import Text
 from exchange.holdings import holdings_of
 from exchange.policies.models import SharingPolicy
@@ -99,7 +100,9 @@ def covering(
         SharingPolicy.provider_id == provider_id,
         SharingPolicy.state == IN_FORCE,
     )
-    for policy in session.scalars(query.order_by(SharingPolicy.id)):
+    with seeing_all(session):  # the requester's filing is answered by what only the provider may read
+        policies = session.scalars(query.order_by(SharingPolicy.id)).all()
+    for policy in policies:
         if covers(PolicyRule.model_validate(policy.rule), requester_id, terms, part):
             return policy.id
     return None
