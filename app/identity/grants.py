@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Select, String, Uuid, any_, literal, select
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Select, String, Uuid, any_, literal, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.identity import sessions
@@ -128,7 +128,10 @@ def _others(session: Session, person: Person, by: Actor) -> bool:
         select(Person.id)
         .join(Jurisdiction, Jurisdiction.authority_id == Person.agency_id)
         .where(Jurisdiction.id.in_(session.scalar(path) or ()), Person.active)
-        .where(Person.id.not_in([person.id, by.id]), Person.roles.overlap(ADMINISTRATORS))
+        .where(
+            Person.id.not_in([person.id, by.id]),
+            or_(*(role == any_(Person.roles) for role in ADMINISTRATORS)),
+        )
     )
     return session.scalar(query.limit(1)) is not None
 

@@ -11,8 +11,9 @@ down_revision = "0015"
 def upgrade() -> None:
     op.execute(SIGHT)
     for table, seen in SEEN.items():
+        sees = f"(SELECT sees_all()) OR {seen.format(table=table)}"
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY sight ON {table} USING ((SELECT sees_all()) OR {seen}) WITH CHECK (true)")
+        op.execute(f"CREATE POLICY sight ON {table} USING ({sees}) WITH CHECK (true)")
     op.execute(READS)
     op.execute(GRANTS)
     op.execute(SCANS)
@@ -29,25 +30,26 @@ CREATE FUNCTION seeing_overseer() RETURNS uuid LANGUAGE sql STABLE AS
 """
 
 # The owner of the tables (workers, commands, migrations) is not bound; the role of the control plane is.
-BILATERAL = """requester_id = (SELECT seeing_agency()) OR provider_id = (SELECT seeing_agency())
-    OR authority_id = (SELECT seeing_agency())
+# Columns are named with their table: in a subquery the nearest column of a name is meant.
+BILATERAL = """{table}.requester_id = (SELECT seeing_agency()) OR {table}.provider_id = (SELECT seeing_agency())
+    OR {table}.authority_id = (SELECT seeing_agency())
     OR EXISTS (SELECT FROM agency AS a JOIN jurisdiction AS j ON j.id = a.jurisdiction_id
-        WHERE a.id = authority_id AND (SELECT seeing_overseer()) = ANY (j.path))"""
+        WHERE a.id = {table}.authority_id AND (SELECT seeing_overseer()) = ANY (j.path))"""
 # What belongs to a row is seen by whom the row is seen.
 SEEN = {
     "negotiation": BILATERAL,
     "agreement": BILATERAL,
     "dispute": BILATERAL,
     "correction": BILATERAL,
-    "share_request": """requester_id = (SELECT seeing_agency())
-        OR EXISTS (SELECT FROM negotiation AS n WHERE n.request_id = share_request.id)""",
-    "sharing_policy": "provider_id = (SELECT seeing_agency())",
-    "webhook": "agency_id = (SELECT seeing_agency())",
-    "terms_version": "EXISTS (SELECT FROM negotiation AS n WHERE n.id = negotiation_id)",
-    "negotiation_comment": "EXISTS (SELECT FROM negotiation AS n WHERE n.id = negotiation_id)",
-    "statement": "EXISTS (SELECT FROM dispute AS d WHERE d.id = dispute_id)",
-    "grant_issued": "EXISTS (SELECT FROM agreement AS a WHERE a.id = agreement_id)",
-    "receipt": "EXISTS (SELECT FROM agreement AS a WHERE a.id = agreement_id)",
+    "share_request": """{table}.requester_id = (SELECT seeing_agency())
+        OR EXISTS (SELECT FROM negotiation AS n WHERE n.request_id = {table}.id)""",
+    "sharing_policy": "{table}.provider_id = (SELECT seeing_agency())",
+    "webhook": "{table}.agency_id = (SELECT seeing_agency())",
+    "terms_version": "EXISTS (SELECT FROM negotiation AS n WHERE n.id = {table}.negotiation_id)",
+    "negotiation_comment": "EXISTS (SELECT FROM negotiation AS n WHERE n.id = {table}.negotiation_id)",
+    "statement": "EXISTS (SELECT FROM dispute AS d WHERE d.id = {table}.dispute_id)",
+    "grant_issued": "EXISTS (SELECT FROM agreement AS a WHERE a.id = {table}.agreement_id)",
+    "receipt": "EXISTS (SELECT FROM agreement AS a WHERE a.id = {table}.agreement_id)",
 }
 
 READS = """

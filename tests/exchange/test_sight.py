@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.kernel import sight
 from app.kernel.actor import ANONYMOUS, Role
-from app.kernel.db import Base
+from app.kernel.db import Base, table_of
 from app.tables import metadata
 from exchange.agreements.models import Agreement
 from exchange.negotiations.models import Negotiation, TermsVersion
@@ -103,7 +103,7 @@ def test_the_control_plane_may_not(served: Session, statement: str) -> None:
 def test_every_table_that_is_some_agencies_own_is_guarded(session: Session) -> None:
     guarded = set(session.scalars(text("SELECT relname FROM pg_class WHERE relrowsecurity")))
     bilateral = {
-        mapper.class_.__tablename__
+        table_of(mapper.class_).name
         for mapper in Base.registry.mappers
         if issubclass(mapper.class_, Bilateral)
     }

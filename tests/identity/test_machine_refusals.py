@@ -149,7 +149,7 @@ def signed(**changes: Any) -> Callable[[], str]:
 
 SYMMETRIC = OctKey.import_key(secrets.token_bytes(32))
 PROOFS: dict[str, Callable[[], str]] = {
-    "RFC 9449 4.3 (3) form: not a JWT": lambda: "not.a.proof",
+    "RFC 9449 4.3 (2) form: not a JWT": lambda: "not.a.proof",
     "RFC 9449 4.3 (3) claims: no jti": signed(jti=None),
     "RFC 9449 4.3 (3) claims: no htm": signed(htm=None),
     "RFC 9449 4.3 (3) claims: no htu": signed(htu=None),
