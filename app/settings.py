@@ -27,7 +27,8 @@ class Settings:
     `private_networks` are those the service itself may call: harvested catalogs, webhooks, key sets.
     `mailer` sends the daily mails; None sends none.
     `timestamp_url` is a time-stamping authority (RFC 3161) for the ledger's checkpoints.
-    `national_algorithms` seals secrets with SM4-GCM. `identity_provider` is a file that describes where people
+    `national_algorithms` seals secrets with SM4-GCM; `national_signatures` signs
+    checkpoints by SM2 too. `identity_provider` is a file that describes where people
     sign in (`app.identity.provider.IdentityProvider`). `rates` limit how often somebody may call; None: not at all.
     `scanner` looks at attachments before anybody may download them; None: nobody does. `breached_passwords` is a
     file of hashes of passwords that nobody may choose (`app.identity.breaches`), beside the list that ships.
@@ -42,6 +43,7 @@ class Settings:
     mailer: Mailer | None = None
     timestamp_url: str | None = None
     national_algorithms: bool = False
+    national_signatures: bool = False
     identity_provider: Path | None = None
     rates: Rates | None = None
     scanner: Scanner | None = None
@@ -83,6 +85,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         gateway_url=environ.get("ZHENGTONG_GATEWAY_URL") or None, private_networks=private_networks(environ),
         mailer=mailer(environ.get("ZHENGTONG_SMTP_URL", "")),
         timestamp_url=environ.get("ZHENGTONG_TIMESTAMP_URL") or None,
+        national_signatures=environ.get("ZHENGTONG_NATIONAL_SIGNATURES") == "1",
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
         breached_passwords=Path(file) if (file := environ.get("ZHENGTONG_BREACHED_PASSWORDS")) else None,
         scanner=scanner(environ.get("ZHENGTONG_SCANNER", "")),
@@ -94,4 +97,6 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
 def keys_of(settings: Settings) -> ServiceKeys:
     """The deployment's keys; a new ledger is named after the public URL."""
     origin = settings.public_url.split("://", 1)[-1].rstrip("/") + "/ledger"
-    return load_keys(settings.keys, origin, national=settings.national_algorithms)
+    return load_keys(
+        settings.keys, origin, national=settings.national_algorithms, sm2=settings.national_signatures
+    )

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, Uuid, any_, literal, select
 from sqlalchemy.orm import Session
 
 from app.identity import codes
-from app.identity.models import Agency, Jurisdiction
+from app.identity.models import Agency, Jurisdiction, Person
 from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id
@@ -218,12 +218,22 @@ def require_within(session: Session, actor: Actor, jurisdiction_id: UUID | None)
         raise NotPermitted(Text("不在您所属行政区划之内。", "Outside your jurisdiction."))
 
 
+def agencies_within(actor: Actor) -> Select[UUID]:
+    """Query of the agencies in the actor's jurisdiction and in those below."""
+    places = select(Jurisdiction.id).where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
+    return select(Agency.id).where(Agency.jurisdiction_id.in_(places))
+
+
 def require_agency_within(session: Session, actor: Actor, agency_id: UUID) -> None:
     """An agency outside the actor's jurisdiction is answered like one that does not exist. Errors: NotFound."""
-    row = session.get(Agency, agency_id)
-    if (
-        row is None
-        or actor.jurisdiction_id is None
-        or not is_within(session, row.jurisdiction_id, actor.jurisdiction_id)
-    ):
+    if session.scalar(agencies_within(actor).where(Agency.id == agency_id)) is None:
         raise NotFound()
+
+
+def person_within(session: Session, actor: Actor, person_id: UUID, *, lock: bool = False) -> Person:
+    """The person, if of an agency in the actor's jurisdiction or below. Errors: NotFound."""
+    query = select(Person).where(Person.id == person_id, Person.agency_id.in_(agencies_within(actor)))
+    person = session.scalar(query.with_for_update() if lock else query)
+    if person is None:
+        raise NotFound()
+    return person

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import Uuid, any_, literal, select
+from sqlalchemy import select
 
 from app.identity import agencies, grants, sessions
 from app.identity.models import Agency, Jurisdiction, Person
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, ActorKind, Lacking, Role, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import NotFound, NotSignedIn
+from app.kernel.errors import NotSignedIn
 from app.kernel.http import respond
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import Cursor, Limit, Page, ShortText, Wire, encode_cursor, id_in_cursor, read_cursor
@@ -264,9 +264,7 @@ def list_people(
     """People of the agencies in one's own jurisdiction and below."""
     query = (
         select(Person)
-        .join(Agency, Agency.id == Person.agency_id)
-        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
+        .where(Person.agency_id.in_(agencies.agencies_within(actor)))
         .order_by(Person.login)
         .limit(limit + 1)
     )
@@ -307,10 +305,7 @@ def issue_secret(
     person_id: UUID, actor: Annotated[Actor, permitted("person.issue_secret")], session: DbSession
 ) -> Secret:
     """A new one-time secret for a person who cannot sign in."""
-    person = session.get(Person, person_id)
-    if person is None:
-        raise NotFound()
-    agencies.require_agency_within(session, actor, person.agency_id)
+    person = agencies.person_within(session, actor, person_id)
     return Secret(
         login=person.login, one_time_secret=sessions.issue_one_time_secret(session, person, by=actor)
     )

@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import Uuid, any_, literal, select
 
 from app.identity import clients, tokens
-from app.identity.agencies import require_agency_within
+from app.identity.agencies import agencies_within, require_agency_within
 from app.identity.models import Agency, Client, Jurisdiction
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
@@ -227,8 +227,8 @@ def resume_client(
 
 def _client(session: DbSession, client_id: UUID, actor: Actor) -> Client:
     """A client of an agency in the actor's jurisdiction or below. Errors: NotFound."""
-    client = session.get(Client, client_id)
+    query = select(Client).where(Client.id == client_id, Client.agency_id.in_(agencies_within(actor)))
+    client = session.scalar(query)
     if client is None:
         raise NotFound()
-    require_agency_within(session, actor, client.agency_id)
     return client

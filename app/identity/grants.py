@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Select, String, Uuid, any_, literal, or_, select
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Select, String, any_, literal, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.identity import sessions
-from app.identity.agencies import is_within
+from app.identity.agencies import agencies_within, is_within
 from app.identity.models import Agency, Jurisdiction, Person
 from app.identity.profiles import profile_for
 from app.kernel import history
@@ -130,7 +130,7 @@ def _others(session: Session, person: Person, by: Actor) -> bool:
         .where(Jurisdiction.id.in_(session.scalar(path) or ()), Person.active)
         .where(
             Person.id.not_in([person.id, by.id]),
-            or_(*(role == any_(Person.roles) for role in ADMINISTRATORS)),
+            or_(*(literal(role.value) == any_(Person.roles) for role in ADMINISTRATORS)),
         )
     )
     return session.scalar(query.limit(1)) is not None
@@ -160,13 +160,8 @@ def _give(session: Session, person: Person, grant: RoleGrant) -> None:
 
 
 def _visible(by: Actor) -> Select[RoleGrant]:
-    return (
-        select(RoleGrant)
-        .join(Person, Person.id == RoleGrant.person_id)
-        .join(Agency, Agency.id == Person.agency_id)
-        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(literal(by.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
-    )
+    people = select(Person.id).where(Person.agency_id.in_(agencies_within(by)))
+    return select(RoleGrant).where(RoleGrant.person_id.in_(people))
 
 
 def find(session: Session, grant_id: UUID, *, by: Actor) -> RoleGrant:

@@ -10,14 +10,12 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.identity import grants, reads
-from app.identity.agencies import require_agency_within
+from app.identity.agencies import person_within
 from app.identity.grants import GRANT, RoleGrant
-from app.identity.models import Person
 from app.identity.permissions import permit, permitted
 from app.kernel import history
 from app.kernel.actor import Actor, Role
 from app.kernel.db import DbSession
-from app.kernel.errors import NotFound
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.wire import ExpectedVersion, LongText, Page, Paging, ShortText, Wire, page, set_version
 
@@ -108,10 +106,7 @@ def ask(
 ) -> GrantOut:
     """Ask that a person have more roles. Those that take two people (rule profile) wait for another
     administrator; others count at once."""
-    person = session.get(Person, person_id, with_for_update=True)
-    if person is None:
-        raise NotFound()
-    require_agency_within(session, actor, person.agency_id)
+    person = person_within(session, actor, person_id, lock=True)
     grant = grants.ask(session, person, body.roles, reason=body.reason, by=actor)
     set_version(response, grant.version)
     return GrantOut.of(session, grant, actor)

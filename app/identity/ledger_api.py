@@ -47,6 +47,7 @@ class LedgerKey(Wire):
     origin: str
     public_key: str  # Ed25519, base64
     verifier_key: str  # both in the form verifiers of signed notes take (C2SP signed-note)
+    second_key: str | None = None  # SM2 with SM3, where the deployment signs by that too
 
 
 class ProofOut(Wire):
@@ -130,7 +131,8 @@ def key(request: Request) -> LedgerKey:
     """The log's name and public key."""
     signer: Signer = request.app.state.keys.ledger
     return LedgerKey(origin=signer.origin, public_key=_base64(signer.public_key),
-                     verifier_key=str(signer.verifier_key))  # fmt: skip
+                     verifier_key=str(signer.verifier_key),
+                     second_key=str(signer.second.verifier_key) if signer.second else None)  # fmt: skip
 
 
 @router.get(

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from app.identity import delegations, second_factor, sessions
-from app.identity.agencies import require_agency_within
+from app.identity.agencies import person_within
 from app.identity.models import Person
 from app.identity.permissions import WHILE_LACKING, permit, permitted
 from app.kernel.actor import Actor, Role
@@ -177,7 +177,7 @@ def suspend_person(
     person_id: UUID, body: Why, actor: Annotated[Actor, permitted("person.suspend")], session: DbSession
 ) -> PersonState:
     """Stop a person: every session ends now."""
-    person = _person(session, person_id, actor)
+    person = person_within(session, actor, person_id)
     sessions.set_active(session, person, False, reason=body.reason, by=actor)
     return PersonState.model_validate(person)
 
@@ -187,7 +187,7 @@ def resume_person(
     person_id: UUID, body: Why, actor: Annotated[Actor, permitted("person.resume")], session: DbSession
 ) -> PersonState:
     """Let a suspended person sign in again."""
-    person = _person(session, person_id, actor)
+    person = person_within(session, actor, person_id)
     sessions.set_active(session, person, True, reason=body.reason, by=actor)
     return PersonState.model_validate(person)
 
@@ -197,7 +197,7 @@ def end_sessions(
     person_id: UUID, actor: Annotated[Actor, permitted("person.end_sessions")], session: DbSession
 ) -> Ended:
     """Sign a person out everywhere."""
-    return Ended(ended=sessions.end_sessions(session, _person(session, person_id, actor).id))
+    return Ended(ended=sessions.end_sessions(session, person_within(session, actor, person_id).id))
 
 
 @router.post("/people/{person_id}/reset-second-factor", operation_id="person.reset_second_factor")
@@ -205,7 +205,7 @@ def reset_second_factor(
     person_id: UUID, actor: Annotated[Actor, permitted("person.reset_second_factor")], session: DbSession
 ) -> PersonState:
     """Take a lost authenticator away; the person enrols a new one at the next sign-in."""
-    person = _person(session, person_id, actor)
+    person = person_within(session, actor, person_id)
     second_factor.reset(session, person, by=actor)
     sessions.end_sessions(session, person.id)
     return PersonState.model_validate(person)
@@ -244,12 +244,3 @@ def end_delegation(
     row = delegations.find(session, delegation_id, by=actor)
     delegations.end(session, row, by=actor)
     return DelegationOut.model_validate(row)
-
-
-def _person(session: DbSession, person_id: UUID, actor: Actor) -> Person:
-    """A person of an agency in the actor's jurisdiction or below. Errors: NotFound."""
-    person = session.get(Person, person_id)
-    if person is None:
-        raise NotFound()
-    require_agency_within(session, actor, person.agency_id)
-    return person

@@ -8,10 +8,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from fastapi import Request
-from sqlalchemy import ForeignKey, Uuid, any_, literal, select
+from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.identity.models import Agency, Jurisdiction
+from app.identity.agencies import agencies_within
 from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import Base, Identified
@@ -61,12 +61,7 @@ def list_reads(
     session: Session, *, by: Actor, of: UUID | None, operation: str | None, before: UUID | None, limit: int
 ) -> list[PersonalRead]:
     """Calls by people and systems of the jurisdiction of `by` and of those below, newest first; `of` one of them."""
-    within = (
-        select(Agency.id)
-        .join(Jurisdiction, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(literal(by.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
-    )
-    query = select(PersonalRead).where(PersonalRead.agency_id.in_(within))
+    query = select(PersonalRead).where(PersonalRead.agency_id.in_(agencies_within(by)))
     if of is not None:
         query = query.where(PersonalRead.actor_id == of)
     if operation is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,7 +33,7 @@ class VerifierKey:
     @property
     def id(self) -> bytes:
         """The four bytes by which a signed note names the key."""
-        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public_key).digest()[:4]
+        return key_id(self.name, bytes([self.kind]) + self.public_key)
 
     @classmethod
     def read(cls, line: str, kind: int) -> Self:
@@ -50,12 +50,23 @@ class VerifierKey:
         return key
 
 
+class NoteSigner(Protocol):
+    """Signs the bodies of notes by an algorithm of its own; `verifier_key` prints as what others verify it by."""
+
+    @property
+    def verifier_key(self) -> object: ...
+
+    def line(self, body: str) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The log's identity: `origin` names it, the Ed25519 key signs its checkpoints."""
+    """The log's identity: `origin` names it, the Ed25519 key signs its checkpoints; `second` signs them too, by
+    another algorithm, where the deployment wants one."""
 
     origin: str
     key: Ed25519PrivateKey
+    second: NoteSigner | None = None
 
     @property
     def public_key(self) -> bytes:
@@ -68,7 +79,8 @@ class Signer:
     def sign(self, size: int, root: bytes) -> str:
         """The checkpoint as a signed note (C2SP tlog-checkpoint, signed-note)."""
         body = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-        return f"{body}\n{_line(self.verifier_key, self.key.sign(body.encode()))}"
+        also = self.second.line(body) if self.second else ""
+        return f"{body}\n{_line(self.verifier_key, self.key.sign(body.encode()))}{also}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +100,18 @@ class Cosigner:
         return _line(self.verifier_key, at.to_bytes(8, "big") + signature)
 
 
+def key_id(name: str, typed_key: bytes) -> bytes:
+    """The four bytes by which a note names a key: of its name, and its type with the key."""
+    return hashlib.sha256(name.encode() + b"\n" + typed_key).digest()[:4]
+
+
+def note_line(name: str, id_: bytes, signature: bytes) -> str:
+    """A signature line of a note."""
+    return f"— {name} {base64.b64encode(id_ + signature).decode()}\n"
+
+
 def _line(key: VerifierKey, signature: bytes) -> str:
-    return f"— {key.name} {base64.b64encode(key.id + signature).decode()}\n"
+    return note_line(key.name, key.id, signature)
 
 
 def _body(note: str) -> str:

@@ -19,6 +19,7 @@ from joserfc.jwk import OKPKey
 
 from app.kernel.checkpoint import Cosigner, Signer
 from app.kernel.clock import now
+from app.kernel.national import Sm2Signer, new_sm2_secret
 from app.kernel.seal import Seal, new_key
 
 ROTATED_EVERY = timedelta(days=90)
@@ -93,18 +94,21 @@ class ServiceKeys:
     mask: bytes  # each agreement's mask key is derived from it; changed, hashes handed out no longer match
 
 
-def load_keys(folder: Path, origin: str, *, national: bool = False) -> ServiceKeys:
+def load_keys(folder: Path, origin: str, *, national: bool = False, sm2: bool = False) -> ServiceKeys:
     """The keys in `folder`, made there first where they are missing. Safe when several processes start at once.
 
     `origin` names a new ledger; an old one keeps its name, or its checkpoints would no longer verify.
-    `national`: what is sealed from now on is sealed with SM4-GCM instead of AES.
+    `national`: what is sealed from now on is sealed with SM4-GCM instead of AES. `sm2`: checkpoints are signed by
+    SM2 too.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = _once(folder / "ledger.origin", origin.encode).decode()
     return ServiceKeys(
         token=TokenKeys(folder),
         ledger=Signer(
-            _once(folder / "ledger.origin", origin.encode).decode(),
+            name,
             Ed25519PrivateKey.from_private_bytes(_once(folder / "ledger.key", lambda: os.urandom(32))),
+            Sm2Signer(name, _once(folder / "ledger-sm2.key", new_sm2_secret)) if sm2 else None,
         ),
         seal=_seal(folder / "seal.key", national),
         mask=_once(folder / "mask.key", lambda: os.urandom(32)),

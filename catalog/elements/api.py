@@ -193,7 +193,7 @@ def _create(session: Session, body: Meaning, act: Any, actor: Actor, response: R
     return _represent(Asked(session, element, actor, response))
 
 
-@router.get("/elements/{id}", operation_id="element.read")
+@router.get("/elements/{id:uuid}", operation_id="element.read")
 def read_element(asked: Annotated[Asked[Element], _asked("read")]) -> ElementOut:
     """One element."""
     return _represent(asked)
@@ -218,7 +218,7 @@ def list_events(asked: Annotated[Asked[Element], _asked("events")]) -> list[Even
     return events_out(asked.session, ELEMENT, asked.case.id, notes=NOTES)
 
 
-@router.put("/elements/{id}", operation_id="element.revise")
+@router.put("/elements/{id:uuid}", operation_id="element.revise")
 def revise_element(
     asked: Annotated[Asked[Element], _asked("revise")], body: Meaning, version: ExpectedVersion
 ) -> ElementOut:

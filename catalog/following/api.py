@@ -157,7 +157,7 @@ def follow(
     return _following(session, made)
 
 
-@router.delete("/followings/{id}", operation_id="following.unfollow", status_code=204)
+@router.delete("/followings/{id:uuid}", operation_id="following.unfollow", status_code=204)
 def unfollow(
     asked: Annotated[Asked[Following], guarded("following.unfollow", service.find_following)],
 ) -> None:

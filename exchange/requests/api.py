@@ -178,7 +178,7 @@ def check_request(
     return Completeness(complete=not faults, faults=[FaultOut.of(fault) for fault in faults])
 
 
-@router.get("/{id}", operation_id="request.read")
+@router.get("/{id:uuid}", operation_id="request.read")
 def read_request(asked: Annotated[Asked[ShareRequest], _asked("read")]) -> RequestOut:
     """One request."""
     return represent(asked)
