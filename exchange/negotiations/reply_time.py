@@ -91,10 +91,10 @@ def transfer(
     found = holdings.require_sound(
         session, terms, requester_id=negotiation.requester_id, provider_id=to_agency_id
     )
-    negotiation.provider_id = to_agency_id
-    negotiation.authority_id = deciding_authority(session, negotiation.requester_id, to_agency_id)
-    negotiation.sharing = holdings.sharing_class(terms, found)
-    negotiation.draft_terms_id = negotiation.extension_asked = None
+    authority_id = deciding_authority(session, negotiation.requester_id, to_agency_id)
     with seeing_all(session):  # the case passes out of the sight of who hands it on
+        negotiation.provider_id, negotiation.authority_id = to_agency_id, authority_id
+        negotiation.sharing = holdings.sharing_class(terms, found)
+        negotiation.draft_terms_id = negotiation.extension_asked = None
+        await_reply(session, negotiation)
         session.flush()
-    await_reply(session, negotiation)
