@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Uuid, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.kernel.calendar import legal_date
@@ -74,10 +75,8 @@ def holdings_of(session: Session, resource_ids: set[UUID]) -> dict[UUID, Holding
 
     Read ones are kept by the hash of their record, which is all they depend on.
     """
-    published = select(Resource.id, Resource.agency_id, Resource.content_hash).where(
-        Resource.id.in_(resource_ids), Resource.state == PUBLISHED
-    )
-    stand = [(row.id, row.agency_id, row.content_hash) for row in session.execute(published)]
+    rows = session.connection().execute(_PUBLISHED, {"ids": list(resource_ids)})
+    stand = [(row.id, row.agency_id, row.content_hash) for row in rows]
     found = {key: _read[key] for key in stand if key in _read}
     if unread := [key for key in stand if key not in found]:
         fresh = _read_holdings(session, unread)
@@ -88,6 +87,9 @@ def holdings_of(session: Session, resource_ids: set[UUID]) -> dict[UUID, Holding
     return {key[0]: holding for key, holding in found.items()}
 
 
+_PUBLISHED = select(Resource.id, Resource.agency_id, Resource.content_hash).where(
+    Resource.id == any_(bindparam("ids", type_=ARRAY(Uuid))), Resource.state == PUBLISHED
+)
 _Key = tuple[UUID, UUID, bytes]  # a resource, its agency, its content
 _KEPT = 4096
 _read: dict[_Key, Holding] = {}

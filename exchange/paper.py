@@ -119,17 +119,18 @@ def to_pdf(paper: Paper) -> bytes:
     travels with the file; what stands in it can be searched and copied."""
     from reportlab.lib.pagesizes import A4  # noqa: PLC0415 - loaded only where a PDF is asked for
     from reportlab.lib.units import mm  # noqa: PLC0415
-    from reportlab.platypus import SimpleDocTemplate  # noqa: PLC0415
-
-    def foot(canvas: Any, document: Any) -> None:
-        canvas.setFont(_SONG, 9)
-        words = f"{paper.title}  ·  {_FOOT.with_(n=document.page).in_(paper.locale)}"
-        canvas.drawCentredString(A4[0] / 2, 12 * mm, words)
+    from reportlab.platypus import CondPageBreak, SimpleDocTemplate  # noqa: PLC0415
 
     styles = _styles()
+
+    def foot(canvas: Any, document: Any) -> None:
+        words = _set(f"{paper.title} · {_FOOT.with_(n=document.page).in_(paper.locale)}", styles["number"])
+        words.wrapOn(canvas, A4[0], 10 * mm)
+        words.drawOn(canvas, 0, 12 * mm)
+
     story: list[Any] = [_set(paper.title, styles["title"]), _set(paper.number, styles["number"])]
     for section in paper.sections:
-        story.append(_set(section.title, styles["heading"]))
+        story += [CondPageBreak(30 * mm), _set(section.title, styles["heading"])]
         for block in section.blocks:
             story += _flowables(block, styles)
     out = io.BytesIO()
@@ -152,11 +153,24 @@ def _flowables(block: Facts | Table | Words, styles: dict[str, Any]) -> list[Any
         head = [[_set(name, styles["head"]) for name in block.head]]
         rows = [[_set(value, styles["cell"]) for value in row] for row in block.rows]
         return [
-            _grid(head + rows, [170 * mm / len(block.head)] * len(block.head), heads=1),
+            _grid(head + rows, [share * 170 * mm for share in _shares(block)], heads=1),
             Spacer(1, 2 * mm),
         ]
     rows = [[_set(name, styles["head"]), _set(value, styles["cell"])] for name, value in block.rows]
     return [_grid(rows, [38 * mm, 132 * mm], heads=0), Spacer(1, 2 * mm)]
+
+
+def _shares(table: Table) -> list[float]:
+    """How much of the width each column gets: by its longest cell, none less than a quarter of the widest."""
+    columns = zip(table.head, *table.rows, strict=True)
+    longest = [max(map(_length, column)) for column in columns]
+    wide = [min(max(length, max(longest) / 4), 40) for length in longest]
+    return [each / sum(wide) for each in wide]
+
+
+def _length(cell: str) -> float:
+    """In Latin letters; those of a machine stand wider."""
+    return sum(1.7 if sign >= "\u0100" else 1.3 if isinstance(cell, Code) else 1 for sign in cell)
 
 
 def _grid(rows: list[list[Any]], widths: list[float], *, heads: int) -> Any:
@@ -206,9 +220,7 @@ def _styles() -> dict[str, Any]:
     return {
         "title": ParagraphStyle("title", plain, fontSize=19, leading=28, alignment=1, spaceAfter=4),
         "number": ParagraphStyle("number", plain, fontSize=9.5, alignment=1, spaceAfter=6),
-        "heading": ParagraphStyle(
-            "heading", plain, fontSize=13, leading=20, spaceBefore=9, spaceAfter=4, keepWithNext=1
-        ),
+        "heading": ParagraphStyle("heading", plain, fontSize=13, leading=20, spaceBefore=9, spaceAfter=4),
         "words": ParagraphStyle("words", plain, spaceAfter=4),
         "head": ParagraphStyle("head", plain),
         "cell": ParagraphStyle("cell", plain),

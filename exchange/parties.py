@@ -5,17 +5,32 @@ Owns the routing of Regulation Art. 21 and Decree 809 Art. 28. Refuses an author
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, Uuid, any_, exists, false, literal, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    ForeignKey,
+    Select,
+    Uuid,
+    any_,
+    bindparam,
+    exists,
+    false,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.identity import agencies, profiles
 from app.identity.models import Agency, Jurisdiction
 from app.kernel.actor import Actor, ActorKind, Role
 from app.kernel.calendar import Calendar
-from app.kernel.errors import NotPermitted
+from app.kernel.errors import NotFound, NotPermitted
 from app.kernel.machine import Party
 from app.kernel.text import Text
 
@@ -55,15 +70,43 @@ def visible_to(actor: Actor, model: Any) -> ColumnElement[bool]:
         return true()
     if actor.agency_id is None:
         return false()
-    own = or_(*(c == actor.agency_id for c in (model.requester_id, model.provider_id, model.authority_id)))
-    if Role.AUDIT_ADMINISTRATOR not in actor.roles or not actor.is_authority:
+    return _known(model, literal(actor.agency_id, Uuid), literal(actor.jurisdiction_id, Uuid), _audits(actor))
+
+
+def _audits(actor: Actor) -> bool:
+    return Role.AUDIT_ADMINISTRATOR in actor.roles and actor.is_authority
+
+
+def _known(
+    model: Any, agency: BindParameter[UUID], place: BindParameter[UUID], audited: bool
+) -> ColumnElement[bool]:
+    own = or_(*(c == agency for c in (model.requester_id, model.provider_id, model.authority_id)))
+    if not audited:
         return own
-    below = (
-        exists()
-        .where(Agency.id == model.authority_id, Jurisdiction.id == Agency.jurisdiction_id)
-        .where(literal(actor.jurisdiction_id, Uuid) == any_(Jurisdiction.path))
-    )
-    return or_(own, below)
+    below = exists().where(Agency.id == model.authority_id, Jurisdiction.id == Agency.jurisdiction_id)
+    return or_(own, below.where(place == any_(Jurisdiction.path)))
+
+
+Case = TypeVar("Case", bound=Bilateral)
+
+
+def find(session: Session, model: type[Case], id: UUID, *, by: Actor) -> Case:
+    """The row of `model`, if the actor may know of it. Errors: NotFound, for both reasons the same."""
+    if by.kind is ActorKind.SYSTEM:
+        found = session.get(model, id)
+    else:
+        values = {"id": id, "agency": by.agency_id, "place": by.jurisdiction_id}
+        known: Any = model
+        found = session.scalar(_finding(known, _audits(by)), values)
+    if found is None:
+        raise NotFound()
+    return found
+
+
+@cache  # every command begins with it, and a statement is built as slowly as it is answered
+def _finding(model: Any, audited: bool) -> Select[Any]:
+    known = _known(model, bindparam("agency", type_=Uuid), bindparam("place", type_=Uuid), audited)
+    return select(model).where(model.id == bindparam("id", type_=Uuid), known)
 
 
 def deciding_authority(session: Session, requester_id: UUID, provider_id: UUID) -> UUID:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, assert_never
 
 import cql2
@@ -89,6 +90,7 @@ class SqlCondition:
     values: tuple[Value, ...]
 
 
+@lru_cache(maxsize=1024)  # the same terms are read at every step of their way
 def parse_scope(text: str) -> Condition:
     """Read CQL2 text (OGC 21-065r2). Raises ScopeInvalid with what is wrong, in both languages."""
     if len(text) > TEXT_LIMIT:

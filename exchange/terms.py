@@ -152,6 +152,9 @@ class Quota(_Frozen):
     calls_per_day: Annotated[int, Field(ge=1, le=10**9)]
     rows_per_day: Annotated[int, Field(ge=1, le=10**12)]
     rows_per_call: Annotated[int, Field(ge=1, le=10**9)]
+    concurrent_calls: Annotated[int, Field(ge=1, le=1000)] | None = (
+        None  # at the same moment; None: as many as come
+    )
 
 
 class Method(StrEnum):
@@ -432,6 +435,9 @@ def _entries(terms: Terms) -> dict[str, _Entry]:
         ("/security_measures", Text("安全措施", "Security measures"), terms.security_measures),
     ):
         entries[path] = label, _same(value)
+    if quota.concurrent_calls is not None:
+        label = Text("并发调用数", "Calls at the same time")
+        entries["/quota/concurrent_calls"] = label, _same(quota.concurrent_calls)
     return entries
 
 

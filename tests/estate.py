@@ -552,6 +552,10 @@ class Estate:
         acts = "suspend announce_end terminate complete"
         for act in acts.split():
             self._add(f"agreement.{act}", "in force", on(self.agreement, WHY))
+        passed_on = {
+            "side": "provider", "to_agency_id": str(world.town.id("market")), "document": "机构改革〔2026〕1号", **WHY
+        }  # fmt: skip
+        self._add("agreement.transfer", "in force", on(self.agreement, passed_on))
         suspended = world.act(world.agreed(), "suspend", "civil", APPROVER, WHY)
         self._add("agreement.resume", "suspended by provider", on(suspended, WHY))
         suspended = world.act(world.agreed(), "suspend", "city_authority", MEDIATOR, WHY)

@@ -46,7 +46,7 @@ _PLAIN = (
     "disposal",
     "security_measures",
 )
-_QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000"}
+_QUOTA = {"calls_per_day": "1000", "rows_per_day": "100000", "rows_per_call": "1000", "concurrent_calls": ""}
 
 
 def told_changes(
@@ -147,7 +147,7 @@ def blank_entry(records: Mapping[UUID, ResourceRecord], today: date) -> Entry:
 
 def entry_from_terms(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> Entry:
     """A form filled with terms, every other item of the catalog beside them."""
-    values = {name: str(value) for name, value in terms.quota.model_dump().items()}
+    values = {name: "" if value is None else str(value) for name, value in terms.quota.model_dump().items()}
     for name in _PLAIN:
         values[name] = str(getattr(terms, name) or ("0" if name == "retention_days" else ""))
     parts = []

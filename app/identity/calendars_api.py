@@ -12,13 +12,14 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.identity import agencies
 from app.identity.models import CalendarYear
 from app.identity.permissions import permit, permitted
 from app.identity.profiles import import_calendar
 from app.kernel import history
 from app.kernel.actor import Actor, Role
 from app.kernel.db import DbSession
-from app.kernel.errors import Fault, Invalid
+from app.kernel.errors import Fault, Invalid, NotPermitted
 from app.kernel.text import Text
 from app.kernel.wire import Wire
 
@@ -98,6 +99,12 @@ def put_year(
     session: DbSession,
     actor: Annotated[Actor, permitted("calendar.import")],
 ) -> Imported:
-    """Import a year's arrangement as published; the same again changes nothing. Provisional deadlines are
-    counted again, and each case whose deadline moves says so in its history."""
+    """Import a year's arrangement as published, for the topmost authority: every clock below counts by it. The same
+    again changes nothing. Provisional deadlines are counted again, and each case whose deadline moves says so in
+    its history. Errors: NotPermitted."""
+    assert actor.agency_id is not None
+    if agencies.authority_above(session, agencies.agency(session, actor.agency_id)) is not None:
+        raise NotPermitted(
+            Text("工作日历由最上级主管部门导入。", "Calendars are imported by the topmost authority.")
+        )
     return Imported(moved=publish_year(session, name, year, body, by=actor))

@@ -94,7 +94,7 @@ def rules_for(session: Session, of: UUID) -> Rules:
     Read ones are kept by the digest of what was read, so that a new profile or an imported year counts at
     once, in every process. Errors: Unavailable before the first profile is installed.
     """
-    row = session.execute(_IN_FORCE, {"of": of, "today": legal_date(now())}).first()
+    row = session.connection().execute(_IN_FORCE, {"of": of, "today": legal_date(now())}).first()
     if row is None:
         raise Unavailable(Text("尚未安装规则方案。", "No rule profile is installed."))
     digest: str = row.digest

@@ -96,7 +96,7 @@ def start(
     if 0 < remind < working_days:
         remind_at = calendar.after(legal_date(moment), working_days - remind).at
     due = calendar.after(legal_date(moment), working_days)
-    session.execute(
+    session.connection().execute(
         _START_INSTEAD if instead else _START,
         {
             "id": new_id(), "kind": kind, "subject_id": subject_id, "duty": duty, "legal_basis": legal_basis,

@@ -9,25 +9,31 @@ from app.kernel.text import Text
 _SOURCES = {
     "REG": Text("《信息化促进条例》第{zh}条", "Informatization Regulation Art. {en}"),
     "809": Text("《政务数据共享条例》第{zh}条", "Decree 809 Art. {en}"),
+    "CIV": Text("《民法典》第{zh}条", "Civil Code Art. {en}"),
     "DSP": Text("数据空间协议第{zh}章", "Dataspace Protocol §{en}"),
 }
-_CODE = re.compile(r"(REG|809|DSP)-(\d{1,2})(\(\d+\))?")
+_AGAIN = Text("第{zh}条", "{en}")
+_CODE = re.compile(r"(REG|809|CIV|DSP)-(\d{1,2})(\(\d+\))?")
 _DIGITS = "零一二三四五六七八九"
 
 
 def cite(basis: str) -> Text:
-    """Article codes, one or several joined by commas, as a citation; what is no code stays as it is."""
-    parts = [_cited(part.strip()) for part in basis.split(",")]
-    return Text("、".join(part.zh for part in parts), ", ".join(part.en for part in parts))
-
-
-def _cited(code: str) -> Text:
-    found = _CODE.fullmatch(code)
-    if found is None:
-        return Text(code, code)
-    source, article, item = found.groups()
-    words = _SOURCES[source].with_(zh=numeral(int(article)), en=article)
-    return Text(words.zh + (f"第{numeral(int(item[1:-1]))}项" if item else ""), words.en + (item or ""))
+    """Article codes, one or several joined by commas, as a citation, a source named once for articles of it that
+    follow each other; what is no code stays as it is."""
+    zh: list[str] = []
+    en: list[str] = []
+    before = None
+    for code in (part.strip() for part in basis.split(",")):
+        found = _CODE.fullmatch(code)
+        if found is None:
+            zh, en, before = [*zh, code], [*en, code], None
+            continue
+        source, article, item = found.groups()
+        words = (_AGAIN if source == before else _SOURCES[source]).with_(zh=numeral(int(article)), en=article)
+        zh.append(words.zh + (f"第{numeral(int(item[1:-1]))}项" if item else ""))
+        en.append(words.en + (item or ""))
+        before = source
+    return Text("、".join(zh), ", ".join(en))
 
 
 def numeral(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,9 +19,9 @@ from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotAcceptable
 from app.kernel.idempotency import CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, Wire, page, set_version
+from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, ShortText, Wire, page, set_version
 from exchange import paper
-from exchange.agreements import document, odrl, service
+from exchange.agreements import document, odrl, service, succession
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
 from exchange.agreements.versions import versions_of
@@ -68,6 +69,7 @@ class AgreementOut(Wire):
     ruling_id: UUID | None
     number: int
     supersedes_id: UUID | None
+    succession: str | None
     requester: AgencyRef
     provider: AgencyRef
     authority: AgencyRef
@@ -132,6 +134,15 @@ class Disposal(Wire):
 
     disposed_on: date
     disposal: LongText
+
+
+class Transfer(Wire):
+    """Which party's duties passed to whom, and the document that decided so."""
+
+    side: succession.Side
+    to_agency_id: UUID
+    document: ShortText
+    reason: LongText
 
 
 def _asked(act: str) -> Any:
@@ -307,6 +318,25 @@ def complete(
     return _change(asked, "complete", body.reason, version)
 
 
+@router.post("/{id}/transfer", operation_id="agreement.transfer")
+def transfer(
+    asked: Annotated[Asked[Agreement], _asked("transfer")], body: Transfer, version: ExpectedVersion
+) -> AgreementOut:
+    """移交继任单位: one party was merged or dissolved, and its successor takes its place (Civil Code Art. 98).
+    Answers with the new version, on the same terms."""
+    successor = succession.transfer(
+        asked.session,
+        asked.case,
+        side=body.side,
+        to_agency_id=body.to_agency_id,
+        document=body.document,
+        reason=body.reason,
+        by=asked.by,
+        expected_version=version,
+    )
+    return represent(replace(asked, case=successor))
+
+
 @router.post("/{id}/certify_disposal", operation_id="agreement.certify_disposal")
 def certify_disposal(
     asked: Annotated[Asked[Agreement], _asked("certify_disposal")], body: Disposal, version: ExpectedVersion
@@ -344,6 +374,7 @@ def represent(asked: Asked[Agreement]) -> AgreementOut:
         ruling_id=case.ruling_id,
         number=case.number,
         supersedes_id=case.supersedes_id,
+        succession=case.succession,
         requester=AgencyRef.of(case.requester_id, names),
         provider=AgencyRef.of(case.provider_id, names),
         authority=AgencyRef.of(case.authority_id, names),

@@ -5,7 +5,7 @@ Owns the wording; the looks are `exchange.paper`'s, what was agreed is the agree
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from app.kernel.calendar import BEIJING
 from app.kernel.errors import NotFound
 from app.kernel.law import cite
 from app.kernel.text import Locale, Text
+from catalog.resources.codes import UPDATE_CYCLES
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, ORIGINS
 from exchange.negotiations.consents import consents_to
@@ -80,7 +81,7 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
         (say("所涉资源", "Resources"), say("、", ", ").join(titles)),
         (say("约定的处置方式", "Disposal agreed"), terms.disposal or "—"),
         (say("实际处置方式", "Disposal done"), agreement.disposal or ""),
-        (say("处置日期", "Disposed on"), str(agreement.disposed_on)),
+        (say("处置日期", "Disposed on"), _day(agreement.disposed_on, locale)),
         (say("协议状态", "State of the agreement"), AGREEMENT.states[agreement.state].in_(locale)),
         (say("依据", "Legal basis"), cite("809-27").in_(locale)),
         (say("协议摘要值", "Hash of the agreement"), Code(agreement.content_hash)),
@@ -134,15 +135,23 @@ def _content(session: Session, agreement: Agreement, locale: Locale) -> list[Tab
 
 def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
     say, quota = _speaker(locale), terms.quota
+    at_once = say("，同时至多 {n} 次", ", {n} calls at once", n=quota.concurrent_calls)
+    how_often = UPDATE_CYCLES[terms.frequency].in_(locale) if terms.frequency else say("按需", "as needed")
     return [
         (say("共享方式", "Method"), METHOD_NAMES[terms.method].in_(locale)),
-        (say("有效期", "Term"), say("{a} 至 {b}", "{a} to {b}", a=terms.valid_from, b=terms.valid_until)),
+        (say("共享频次", "Frequency"), how_often),
+        (
+            say("有效期", "Term"),
+            say(
+                "{a}至{b}", "{a} to {b}", a=_day(terms.valid_from, locale), b=_day(terms.valid_until, locale)
+            ),
+        ),
         (
             say("限额", "Quota"),
             say(
                 "每日 {c} 次、{r} 条，单次 {o} 条", "{c} calls and {r} rows a day, {o} rows a call",
-                c=quota.calls_per_day, r=quota.rows_per_day, o=quota.rows_per_call,
-            ),
+                c=f"{quota.calls_per_day:,}", r=f"{quota.rows_per_day:,}", o=f"{quota.rows_per_call:,}",
+            ) + (at_once if quota.concurrent_calls else ""),
         ),
         (say("留存期限", "Retention"), say("{n} 天", "{n} days", n=terms.retention_days)),
         (say("到期处置", "Disposal"), terms.disposal or "—"),
@@ -153,13 +162,16 @@ def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
 def _evidence(session: Session, agreement: Agreement, locale: Locale) -> list[tuple[str, str]]:
     say = _speaker(locale)
     rows = [
-        (side.in_(locale), f"{who.in_(locale)} · {at}") for side, who, at in _consents(session, agreement)
+        (say("{side}同意", "{side} consented", side=side), f"{who.in_(locale)} · {_written(at, locale)}")
+        for side, who, at in _consents(session, agreement)
     ]
     if agreement.ruling_id:
         rows.append((say("裁决", "Ruling"), Code(agreement.ruling_id)))
-    rows.append((say("生效时间", "In force since"), _written(agreement.in_force_at)))
+    rows.append((say("生效时间", "In force since"), _written(agreement.in_force_at, locale)))
     if agreement.supersedes_id:
         rows.append((say("取代", "Supersedes"), Code(agreement.supersedes_id)))
+    if agreement.succession:
+        rows.append((say("继任依据", "Succession"), f"{agreement.succession} · {cite('CIV-98').in_(locale)}"))
     return [
         *rows,
         (say("条款摘要值", "Hash of the terms"), Code(agreement.terms_hash)),
@@ -167,7 +179,7 @@ def _evidence(session: Session, agreement: Agreement, locale: Locale) -> list[tu
     ]
 
 
-def _consents(session: Session, agreement: Agreement) -> list[tuple[Text, Text, str]]:
+def _consents(session: Session, agreement: Agreement) -> list[tuple[Text, Text, datetime]]:
     given = consents_to(session, {agreement.terms_version_id})[agreement.terms_version_id]
     people = {consent.person_id for consent in given.values()} - {None}
     rows = session.execute(select(Person.id, Person.name).where(Person.id.in_(people)))
@@ -176,12 +188,18 @@ def _consents(session: Session, agreement: Agreement) -> list[tuple[Text, Text, 
         (
             SIDES[side],
             CONSENT_KINDS.get(given[side].kind) or names[given[side].person_id],
-            _written(given[side].at),
+            given[side].at,
         )
         for side in SIDES
         if side in given
     ]
 
 
-def _written(moment: datetime) -> str:
-    return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S +08:00")
+def _written(moment: datetime, locale: Locale) -> str:
+    there = moment.astimezone(BEIJING)
+    zone = "（北京时间）" if locale == "zh-CN" else " (UTC+8)"
+    return f"{_day(there, locale)} {there:%H:%M:%S}{zone}"
+
+
+def _day(day: date, locale: Locale) -> str:
+    return f"{day.year}年{day.month}月{day.day}日" if locale == "zh-CN" else f"{day:%Y-%m-%d}"

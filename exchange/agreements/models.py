@@ -27,6 +27,9 @@ class Agreement(Base, Stateful, Bilateral):
     series_id: Mapped[UUID]  # the first version's id
     number: Mapped[int] = mapped_column(default=1)  # within the series
     supersedes_id: Mapped[UUID | None] = mapped_column(ForeignKey("agreement.id"))
+    succession: Mapped[
+        str | None
+    ]  # the document by which one party's duties passed to the one that stands here
     origin: Mapped[str]  # negotiated | policy | ruling
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
     terms_hash: Mapped[str]
@@ -56,6 +59,7 @@ class Agreement(Base, Stateful, Bilateral):
             " AND (disposed_on IS NULL OR state IN ('EXPIRED', 'COMPLETED', 'TERMINATED'))",
             name="disposal",
         ),
+        CheckConstraint("succession IS NULL OR supersedes_id IS NOT NULL", name="succession"),
         # One live agreement of a negotiation.
         Index(
             "uq_agreement_live", "negotiation_id",

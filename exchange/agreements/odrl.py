@@ -73,6 +73,7 @@ def _permission(part: ResourceTerms, terms: Terms) -> dict[str, Any]:
             _constraint("zt:callsPerDay", "lteq", quota.calls_per_day),
             _constraint("zt:rowsPerDay", "lteq", quota.rows_per_day),
             _constraint("zt:rowsPerCall", "lteq", quota.rows_per_call),
+            *([_constraint("zt:concurrentCalls", "lteq", most)] if (most := quota.concurrent_calls) else []),
         ],
         "duty": [_disposal(terms)],
     }

@@ -21,7 +21,7 @@ from app.kernel.actor import Actor, system_actor
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import new_id, now
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound, WrongMoment
+from app.kernel.errors import Fault, Invalid, WrongMoment
 from app.kernel.jobs import Task
 from app.kernel.machine import Party
 from app.kernel.text import Text
@@ -30,7 +30,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, DISPOSAL, ENDED, LIVE, SUPPLY, SUSPENDED
 from exchange.agreements.versions import latest_of
 from exchange.negotiations.models import Negotiation, TermsVersion
-from exchange.parties import SYSTEM_PARTIES, calendar_for, parties_of, visible_to
+from exchange.parties import SYSTEM_PARTIES, calendar_for, find, parties_of, visible_to
 
 Origin = Literal["negotiated", "policy", "ruling"]
 
@@ -57,31 +57,43 @@ def conclude(
 
     The database refuses it without the consents, policy or ruling that `origin` claims.
     """
-    terms = version.typed
     former = latest_of(session, negotiation.amends_id) if negotiation.amends_id else None
-    content = {
-        "negotiation": str(negotiation.id), "requester": str(negotiation.requester_id),
-        "provider": str(negotiation.provider_id), "terms_hash": version.terms_hash,
-        "origin": origin, "ruling": str(ruling_id) if ruling_id else None,
-        **({"supersedes": str(former.id)} if former else {}),
-    }  # fmt: skip
     if former and former.state in LIVE:
         change_agreement(session, former, "supersede", by=EXCHANGE, reason=None, parties=SYSTEM_PARTIES)
-    days = profile_for(session, negotiation.requester_id).options.renewal_reminder_days
-    remind_on = terms.valid_until - timedelta(days=days)
-    agreement_id = new_id()
     agreement = Agreement(
-        id=agreement_id, series_id=former.series_id if former else agreement_id,
-        number=former.number + 1 if former else 1, supersedes_id=former.id if former else None,
         requester_id=negotiation.requester_id, provider_id=negotiation.provider_id,
         authority_id=negotiation.authority_id, negotiation_id=negotiation.id, terms_version_id=version.id,
         ruling_id=ruling_id, origin=origin, terms=version.terms, terms_hash=version.terms_hash,
-        content_hash=ledger.content_hash(content).hex(),
-        resource_ids=[part.resource_id for part in terms.resources],
-        valid_from=terms.valid_from, valid_until=terms.valid_until, in_force_at=now(), supply_overdue=False,
-        remind_renewal_on=remind_on, disposal_overdue=False,
     )  # fmt: skip
-    by, parties = (system_actor("ruling"), frozenset({"ruling"})) if ruling_id else (EXCHANGE, SYSTEM_PARTIES)
+    return bring_into_force(session, agreement, former)
+
+
+def bring_into_force(session: Session, agreement: Agreement, former: Agreement | None) -> Agreement:
+    """Put an agreement, whose parties, terms and origin are set, into force as the version after `former`, which
+    is none any more; the supply clock starts."""
+    terms = agreement.typed
+    content = {
+        "negotiation": str(agreement.negotiation_id), "requester": str(agreement.requester_id),
+        "provider": str(agreement.provider_id), "terms_hash": agreement.terms_hash,
+        "origin": agreement.origin, "ruling": str(agreement.ruling_id) if agreement.ruling_id else None,
+        **({"supersedes": str(former.id)} if former else {}),
+        **({"succession": agreement.succession} if agreement.succession else {}),
+    }  # fmt: skip
+    days = profile_for(session, agreement.requester_id).options.renewal_reminder_days
+    remind_on = terms.valid_until - timedelta(days=days)
+    agreement.id = new_id()
+    agreement.series_id, agreement.number = agreement.id, 1
+    if former:
+        agreement.series_id, agreement.number = former.series_id, former.number + 1
+        agreement.supersedes_id = former.id
+    agreement.content_hash = ledger.content_hash(content).hex()
+    agreement.resource_ids = [part.resource_id for part in terms.resources]
+    agreement.valid_from, agreement.valid_until = terms.valid_from, terms.valid_until
+    agreement.in_force_at, agreement.remind_renewal_on = now(), remind_on
+    agreement.supply_overdue = agreement.disposal_overdue = False
+    by, parties = EXCHANGE, SYSTEM_PARTIES
+    if agreement.ruling_id and not agreement.succession:
+        by, parties = system_actor("ruling"), frozenset({"ruling"})
     data = {**content, "content_hash": agreement.content_hash}
     history.create(session, agreement, AGREEMENT, "conclude", by=by, parties=parties, data=data)
     start_clock(
@@ -96,11 +108,7 @@ def conclude(
 
 def find_agreement(session: Session, agreement_id: UUID, *, by: Actor) -> Agreement:
     """The agreement, if the actor may know of it. Errors: NotFound."""
-    query = select(Agreement).where(Agreement.id == agreement_id, visible_to(by, Agreement))
-    agreement = session.scalar(query)
-    if agreement is None:
-        raise NotFound()
-    return agreement
+    return find(session, Agreement, agreement_id, by=by)
 
 
 def list_agreements(
@@ -196,6 +204,7 @@ def change_agreement(
     mending: str | None = None,
     expected_version: int | None = None,
     parties: frozenset[Party] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Agreement:
     """Do `act` (suspend, resume, announce_end, agree_end, terminate, complete) and tell the gateways.
     `mending` says what must be mended before a suspended one is resumed. At the end of an agreement the
@@ -206,7 +215,7 @@ def change_agreement(
     parties = parties_of(by, agreement) if parties is None else parties
     event = history.advance(
         session, agreement, AGREEMENT, act, by=by, parties=parties, expected_version=expected_version,
-        reason=reason, data={"mending": mending} if mending else None,
+        reason=reason, data={"mending": mending} if mending else data,
     )  # fmt: skip
     if why := hindrance(agreement, act, parties):
         raise WrongMoment(why, state=agreement.state)

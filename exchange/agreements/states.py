@@ -1,6 +1,6 @@
 """Agreement (共享协议): who may suspend, resume and end it, as a table.
 
-Pure. Its terms never change; what ends here ends for good. Source: Decree 809 Art. 20, 22, 27.
+Pure. Its terms never change; what ends here ends for good. Source: Decree 809 Art. 20, 22, 27; Civil Code Art. 98.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ ACTS = {
     "terminate": Text("责令终止", "terminate"),
     "complete": Text("用途完成", "complete"),
     "expire": Text("到期", "expire"),
+    "transfer": Text("移交继任单位", "pass to the successor"),
     "supersede": Text("由新版本取代", "superseded by the next version"),
     "mark_overdue": Text("标记提供逾期", "mark the supply overdue"),
     "remind_renewal": Text("提醒续期", "remind of the renewal"),
@@ -64,6 +65,7 @@ ROWS = (
     *(Transition(state, "remind_renewal", (_CLOCK,), state, "809-20") for state in LIVE),
     *(Transition(state, "certify_disposal", (_REQUESTER,), state, "809-27") for state in ENDED),
     *(Transition(state, "mark_disposal_overdue", (_CLOCK,), state, "809-27") for state in ENDED),
+    *(Transition(state, "transfer", (_AUTHORITY,), SUPERSEDED, "CIV-98") for state in LIVE),
     *(Transition(state, "supersede", (_SYSTEM,), SUPERSEDED, "809-20") for state in LIVE),
 )
 

@@ -14,7 +14,7 @@ from app.identity.profiles import start_clock
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor, system_actor
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, WrongMoment
+from app.kernel.errors import Fault, Invalid, NotPermitted, WrongMoment
 from app.kernel.machine import Party
 from app.kernel.sight import seeing_all
 from app.kernel.text import Text
@@ -22,7 +22,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, DATA_CORRECTED, LIVE
 from exchange.corrections.models import Correction
 from exchange.corrections.states import ANSWER, BEFORE_AUTHORITY, CORRECTION, UNDER_VERIFICATION, hindrance
-from exchange.parties import parties_of, visible_to
+from exchange.parties import find, parties_of, visible_to
 
 KIND = CORRECTION.kind
 CLOCK = system_actor("clock")
@@ -69,11 +69,7 @@ def report_error(
 
 def find_correction(session: Session, correction_id: UUID, *, by: Actor) -> Correction:
     """The correction, if the actor may know of it. Errors: NotFound."""
-    query = select(Correction).where(Correction.id == correction_id, visible_to(by, Correction))
-    correction = session.scalar(query)
-    if correction is None:
-        raise NotFound()
-    return correction
+    return find(session, Correction, correction_id, by=by)
 
 
 def list_corrections(

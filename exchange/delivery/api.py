@@ -114,6 +114,7 @@ class GrantOut(Wire):
     purpose: str
     expires_at: datetime
     gateway: str
+    quota: Quota
     resources: list[DataAddressOut]
 
 
@@ -139,7 +140,7 @@ def issue_grant(
     )  # fmt: skip
     return GrantOut(
         id=granted.id, token=granted.token, token_type=granted.token_type, agreement_id=granted.agreement_id, purpose=granted.purpose,
-        expires_at=granted.expires_at, gateway=gateway_url,
+        expires_at=granted.expires_at, gateway=gateway_url, quota=granted.quota,
         resources=[DataAddressOut(**asdict(address)) for address in granted.resources],
     )  # fmt: skip
 

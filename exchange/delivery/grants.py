@@ -29,7 +29,7 @@ from exchange.delivery.admission import SERVED
 from exchange.delivery.models import GrantIssued
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Confirmation, Grant
 from exchange.parties import visible_to
-from exchange.terms import METHOD_NAMES, Terms
+from exchange.terms import METHOD_NAMES, Quota, Terms
 
 Scheme = Literal["Bearer", "DPoP"]
 GRANT_LIFETIME = timedelta(minutes=5)
@@ -62,6 +62,7 @@ class Granted:
     agreement_id: UUID
     purpose: str
     expires_at: datetime
+    quota: Quota
     resources: list[DataAddress]
 
 
@@ -103,7 +104,7 @@ def issue_grant(
     token = issuer.sign(msgspec.to_builtins(claims), typ=GRANT_TYPE)
     addresses = _addresses(gateway_url, agreement, terms, purpose, items)
     scheme: Scheme = "Bearer" if by.bound_to is None else "DPoP"
-    return Granted(row.id, token, scheme, agreement.id, purpose, row.expires_at, addresses)
+    return Granted(row.id, token, scheme, agreement.id, purpose, row.expires_at, terms.quota, addresses)
 
 
 def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:

@@ -18,7 +18,7 @@ from app.kernel import deadlines, history
 from app.kernel.actor import Actor, system_actor
 from app.kernel.clock import new_id, now
 from app.kernel.deadlines import Consequence, DeadlineRow
-from app.kernel.errors import Fault, Invalid, NotFound, SameHand, WrongMoment
+from app.kernel.errors import Fault, Invalid, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
 from app.kernel.text import Text
@@ -47,6 +47,7 @@ from exchange.parties import (
     SYSTEM_PARTIES,
     ConflictOfInterest,
     deciding_authority,
+    find,
     parties_of,
     visible_to,
 )
@@ -80,10 +81,7 @@ def open_dispute(
 
 def find_dispute(session: Session, dispute_id: UUID, *, by: Actor) -> Dispute:
     """The dispute, if the actor may know of it. Errors: NotFound."""
-    dispute = session.scalar(select(Dispute).where(Dispute.id == dispute_id, visible_to(by, Dispute)))
-    if dispute is None:
-        raise NotFound()
-    return dispute
+    return find(session, Dispute, dispute_id, by=by)
 
 
 def list_disputes(

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.identity.profiles import profile_for, start_clock
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor
-from app.kernel.errors import NotFound, WrongMoment
+from app.kernel.errors import WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
 from exchange import holdings
@@ -31,7 +31,7 @@ from exchange.negotiations.states import (
     Moment,
     hindrance,
 )
-from exchange.parties import parties_of, visible_to
+from exchange.parties import find, parties_of, visible_to
 from exchange.terms import Terms
 
 KIND = NEGOTIATION.kind
@@ -39,11 +39,7 @@ KIND = NEGOTIATION.kind
 
 def find_negotiation(session: Session, negotiation_id: UUID, *, by: Actor) -> Negotiation:
     """The negotiation, if the actor may know of it. Errors: NotFound."""
-    query = select(Negotiation).where(Negotiation.id == negotiation_id, visible_to(by, Negotiation))
-    negotiation = session.scalar(query)
-    if negotiation is None:
-        raise NotFound()
-    return negotiation
+    return find(session, Negotiation, negotiation_id, by=by)
 
 
 def list_negotiations(
@@ -123,17 +119,29 @@ def step(
     parties: frozenset[Party] | None = None,
     reason: str | None = None,
     data: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Event:
-    """One act: state table, then the moment. Raising undoes what was written (one request, one transaction)."""
+    """One act: state table, then the moment; what it `changes` of the case is written with it."""
     parties = parties_of(by, negotiation) if parties is None else parties
-    event = history.advance(
+    return history.advance(
         session, negotiation, NEGOTIATION, act, by=by, parties=parties, expected_version=version,
-        reason=reason, data=data,
+        reason=reason, data=data, changes=changes, unless=lambda: _require_moment(session, negotiation, act),
     )  # fmt: skip
-    assert event.state_from is not None
-    if why := hindrance(moment_of(session, negotiation, event.state_from, (act,)), act):
-        raise WrongMoment(why, state=event.state_from, allowed=[])
-    return event
+
+
+def require_possible(
+    session: Session, negotiation: Negotiation, act: str, *, by: Actor, version: int
+) -> None:
+    """What `step` will ask, before anything is read for the act. Errors as `step`."""
+    history.require(
+        negotiation, NEGOTIATION, act, by=by, parties=parties_of(by, negotiation), expected_version=version
+    )
+    _require_moment(session, negotiation, act)
+
+
+def _require_moment(session: Session, negotiation: Negotiation, act: str) -> None:
+    if why := hindrance(moment_of(session, negotiation, negotiation.state, (act,)), act):
+        raise WrongMoment(why, state=negotiation.state, allowed=[])
 
 
 def current_terms(session: Session, negotiation: Negotiation) -> TermsVersion:
@@ -141,9 +149,14 @@ def current_terms(session: Session, negotiation: Negotiation) -> TermsVersion:
     return session.get_one(TermsVersion, negotiation.current_terms_id)
 
 
+PUNCTUAL = {"overdue": False, "reminded": False}
+"""What changes of a case with whose turn it is."""
+
+
 def await_turn(session: Session, negotiation: Negotiation, duty: str, agency_id: UUID) -> None:
     """It is the agency's turn: what ran before is met, its clock starts."""
-    negotiation.overdue = negotiation.reminded = False
+    if negotiation.overdue or negotiation.reminded:
+        negotiation.overdue = negotiation.reminded = False
     start_clock(
         session, whose=agency_id, kind=KIND, subject_id=negotiation.id, duty=duty,
         instead=True,

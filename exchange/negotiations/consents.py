@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -39,22 +39,37 @@ def write_version(
     party: Literal["requester", "provider", "authority"],
     author_id: UUID,
     note: str | None = None,
+    hashed: str | None = None,
 ) -> TermsVersion:
-    """Add a version of the terms to a negotiation whose row the caller has locked."""
+    """Add a version of the terms to a negotiation; `hashed` is their hash where the caller has it. Of two who
+    add one at the same moment the second is refused by the number's uniqueness."""
     version = TermsVersion(
         id=new_id(), created_at=now(), negotiation_id=negotiation.id, party=party, author_id=author_id,
-        terms=terms.model_dump(mode="json"), terms_hash=terms_hash(terms), note=note,
+        terms=terms.model_dump(mode="json"), terms_hash=hashed or terms_hash(terms), note=note,
     )  # fmt: skip
-    before = select(func.coalesce(func.max(TermsVersion.number), 0))
-    following = before.where(TermsVersion.negotiation_id == negotiation.id).scalar_subquery() + 1
-    writing = insert(table_of(TermsVersion)).values(number=following).returning(TermsVersion.number)
-    version.number = session.scalars(writing, _values(version)).one()
+    version.number = session.connection().execute(_WRITE, _values(version)).scalar_one()
     return version
 
 
 def _values(row: TermsVersion | Consent) -> dict[str, Any]:
     """The row's columns as given. Both tables are written by one plain statement each, in every command."""
     return {name: value for name, value in vars(row).items() if name != "_sa_instance_state"}
+
+
+_TABLE = table_of(TermsVersion)
+_BEFORE = select(func.coalesce(func.max(_TABLE.c.number), 0)).where(
+    _TABLE.c.negotiation_id == bindparam("negotiation_id")
+)
+_WRITE = (
+    insert(_TABLE)
+    .values({c.name: bindparam(c.name) for c in _TABLE.c} | {"number": _BEFORE.scalar_subquery() + 1})
+    .returning(_TABLE.c.number)
+)
+_GIVE = (
+    insert(table_of(Consent))
+    .on_conflict_do_nothing(index_elements=["terms_version_id", "party"])
+    .returning(Consent.id)
+)
 
 
 def consent(
@@ -89,10 +104,7 @@ def _record(
         id=new_id(), created_at=now(), at=now(), terms_version_id=version.id, party=side, kind=kind,
         person_id=person_id, terms_hash=version.terms_hash,
     )  # fmt: skip
-    writing = insert(table_of(Consent)).on_conflict_do_nothing(index_elements=["terms_version_id", "party"])
-    if (
-        session.execute(writing.returning(Consent.id), _values(given)).first() is None
-    ):  # the offer, now confirmed
+    if session.connection().execute(_GIVE, _values(given)).first() is None:  # the offer, now confirmed
         stands = select(Consent).where(Consent.terms_version_id == version.id, Consent.party == side)
         return session.scalars(stands).one()
     return given

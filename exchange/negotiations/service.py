@@ -22,7 +22,16 @@ from exchange import holdings
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import EXCHANGE, conclude
 from exchange.negotiations import consents
-from exchange.negotiations.case import await_reply, await_turn, close, current_terms, require_sound, step
+from exchange.negotiations.case import (
+    PUNCTUAL,
+    await_reply,
+    await_turn,
+    close,
+    current_terms,
+    require_possible,
+    require_sound,
+    step,
+)
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
 from exchange.negotiations.states import (
     CONFIRM,
@@ -173,14 +182,18 @@ def draft_terms(
     session: Session, negotiation: Negotiation, *, terms: Terms, note: str | None, by: Actor, version: int
 ) -> TermsVersion:
     """A clerk writes what its approver may offer; the other side does not see it. Errors: Invalid."""
-    event = step(
-        session, negotiation, "draft_terms", by=by, version=version, data={"terms_hash": terms_hash(terms)}
-    )
+    require_possible(session, negotiation, "draft_terms", by=by, version=version)
     require_sound(session, negotiation, terms)
     assert by.id is not None
-    side: Literal["requester", "provider"] = "provider" if event.state_from == REQUESTED else "requester"
-    draft = consents.write_version(session, negotiation, terms, party=side, author_id=by.id, note=note)
-    negotiation.draft_terms_id = draft.id
+    side: Literal["requester", "provider"] = "provider" if negotiation.state == REQUESTED else "requester"
+    hashed = terms_hash(terms)
+    draft = consents.write_version(
+        session, negotiation, terms, party=side, author_id=by.id, note=note, hashed=hashed
+    )
+    step(
+        session, negotiation, "draft_terms", by=by, version=version, data={"terms_hash": hashed},
+        changes={"draft_terms_id": draft.id},
+    )  # fmt: skip
     return draft
 
 
@@ -197,7 +210,6 @@ def counter_offer(
 ) -> None:
     """The requester's approver answers an offer with its clerk's draft. Errors as `offer`."""
     _table_draft(session, negotiation, "counter_offer", to_hash, reason, by, version)
-    negotiation.rounds += 1
     await_reply(session, negotiation)
 
 
@@ -210,25 +222,33 @@ def _table_draft(
     by: Actor,
     version: int,
 ) -> None:
-    step(session, negotiation, act, by=by, version=version, reason=reason, data={"terms_hash": to_hash})
+    require_possible(session, negotiation, act, by=by, version=version)
     draft = session.get_one(TermsVersion, negotiation.draft_terms_id)
-    found = require_sound(session, negotiation, draft.typed)
+    terms = draft.typed
+    found = require_sound(session, negotiation, terms)
+    changes: dict[str, Any] = {
+        "current_terms_id": draft.id, "draft_terms_id": None, "open_points": None, "extension_asked": None,
+        "waiting_for_material": False, **PUNCTUAL,
+    }  # fmt: skip
+    side: Literal["requester", "provider"] = "provider"
     if act == "counter_offer":
-        negotiation.sharing = holdings.sharing_class(draft.typed, found)
-    side: Literal["requester", "provider"] = "provider" if act == "offer" else "requester"
+        side = "requester"
+        changes |= {"rounds": negotiation.rounds + 1, "sharing": holdings.sharing_class(terms, found)}
+    data = {"terms_hash": to_hash}
+    step(session, negotiation, act, by=by, version=version, reason=reason, data=data, changes=changes)
     consents.consent(session, draft, side, by=by, to_hash=to_hash)
-    negotiation.current_terms_id, negotiation.draft_terms_id = draft.id, None
-    negotiation.open_points = None
-    negotiation.extension_asked, negotiation.waiting_for_material = None, False
 
 
 def accept(session: Session, negotiation: Negotiation, *, to_hash: str, by: Actor, version: int) -> None:
     """The requester's approver accepts the offer; the provider confirms next. Errors: OtherTerms, Invalid."""
-    step(session, negotiation, "accept", by=by, version=version, data={"terms_hash": to_hash})
+    require_possible(session, negotiation, "accept", by=by, version=version)
     terms = current_terms(session, negotiation)
     require_sound(session, negotiation, terms.typed)
+    step(
+        session, negotiation, "accept", by=by, version=version, data={"terms_hash": to_hash},
+        changes={"draft_terms_id": None, **PUNCTUAL},
+    )  # fmt: skip
     consents.consent(session, terms, "requester", by=by, to_hash=to_hash)
-    negotiation.draft_terms_id = None
     await_turn(session, negotiation, CONFIRM, negotiation.provider_id)
 
 

@@ -5,6 +5,7 @@ Pure. Owns the rule and whether it covers what is asked for.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from pydantic import Field
 
 from app.kernel.wire import ShortText, Wire
 from exchange.terms import Full, ItemTerm, Method, Quota, ResourceTerms, Terms, Unmasked
+
+NO_LIMIT = math.inf
 
 
 class PolicyRule(Wire):
@@ -40,6 +43,7 @@ def covers(rule: PolicyRule, requester_id: UUID, terms: Terms, part: ResourceTer
         and quota.calls_per_day <= most.calls_per_day
         and quota.rows_per_day <= most.rows_per_day
         and quota.rows_per_call <= most.rows_per_call
+        and (quota.concurrent_calls or NO_LIMIT) <= (most.concurrent_calls or NO_LIMIT)
         and (rule.scope is None or part.scope == rule.scope)
         and all(_lets_through(rule, item) for item in part.items)
     )

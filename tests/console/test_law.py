@@ -27,6 +27,14 @@ def test_numerals(number: int, words: str) -> None:
                 "Informatization Regulation Art. 21, Decree 809 Art. 28",
             ),
         ),
+        (
+            "809-20, 809-22, REG-21",
+            Text(
+                "《政务数据共享条例》第二十条、第二十二条、《信息化促进条例》第二十一条",
+                "Decree 809 Art. 20, 22, Informatization Regulation Art. 21",
+            ),
+        ),
+        ("CIV-98", Text("《民法典》第九十八条", "Civil Code Art. 98")),
         ("某条例第八条", Text("某条例第八条", "某条例第八条")),
     ],
 )

@@ -57,7 +57,7 @@ def race(database: Database, negotiation_id: UUID, writes: list[Write]) -> list[
                 together.wait(30)
                 write(session, negotiation)
         except Problem as problem:
-            assert isinstance(problem, (StaleVersion, WrongMoment)), problem
+            assert isinstance(problem, (StaleVersion, WrongMoment)), problem  # 412, 409
             return problem.slug
         except OperationalError as error:  # told to the client as a conflict
             assert getattr(error.orig, "sqlstate", None) == "40P01"
@@ -68,25 +68,33 @@ def race(database: Database, negotiation_id: UUID, writes: list[Write]) -> list[
         return list(pool.map(run, writes))
 
 
-def test_agree_against_withdraw(committed: World, database: Database) -> None:
-    case = committed.filed(committed.publish())
-    approver, clerk = committed.town.actor("civil", APPROVER), committed.town.actor("health", CLERK)
+@pytest.mark.parametrize("act", ["agree", "accept"])
+def test_consent_against_withdrawal(committed: World, database: Database, act: str) -> None:
+    resource = committed.publish()
+    case = committed.filed(resource)
+    if act == "accept":
+        case = committed.offered(case, terms(resource, items=("name",)))
+    approver = committed.town.actor("civil" if act == "agree" else "health", APPROVER)
+    clerk = committed.town.actor("health", CLERK)
     committed.session.commit()
     read, to_hash = case["version"], case["terms"]["terms_hash"]
 
-    def agree(session: Session, negotiation: Negotiation) -> object:
-        return service.agree(session, negotiation, to_hash=to_hash, by=approver, version=read)
+    def consent(session: Session, negotiation: Negotiation) -> None:
+        getattr(service, act)(session, negotiation, to_hash=to_hash, by=approver, version=read)
 
     def withdraw(session: Session, negotiation: Negotiation) -> None:
         service.withdraw(session, negotiation, reason=None, by=clerk, version=read)
 
-    outcomes = race(database, UUID(case["id"]), [agree, withdraw] * (WRITERS // 2))
+    outcomes = race(database, UUID(case["id"]), [consent, withdraw] * (WRITERS // 2))
     assert outcomes.count("done") == 1, outcomes
     committed.session.expire_all()
     state = committed.session.get_one(Negotiation, UUID(case["id"])).state
     agreements = committed.session.scalar(select(func.count()).select_from(Agreement))
-    assert (state, agreements) in {("FINALIZED", 1), ("TERMINATED", 0)}
-    assert "negotiation.reply.conditional" not in committed.clocks(case["id"])
+    consented = ("FINALIZED", 1) if act == "agree" else ("ACCEPTED", 0)
+    assert (state, agreements) in {consented, ("TERMINATED", 0)}
+    assert {"accept": {"negotiation.confirm"}}.get(act, set()) >= set(committed.clocks(case["id"]))
+    happened = committed.events("negotiation", case["id"])
+    assert happened.count(act) + happened.count("withdraw") == 1
 
 
 def test_counter_against_counter(committed: World, database: Database) -> None:

@@ -107,6 +107,8 @@ IN_FORCE   complete          R.a      COMPLETED
 IN_FORCE   expire            CLOCK    EXPIRED
 IN_FORCE   supersede         SYSTEM   SUPERSEDED
 IN_FORCE   remind_renewal    CLOCK    IN_FORCE
+IN_FORCE   transfer          A.m      SUPERSEDED
+SUSPENDED  transfer          A.m      SUPERSEDED
 SUSPENDED  resume            P.a,A.m,RULING  IN_FORCE
 SUSPENDED  announce_end      P.a      SUSPENDED
 SUSPENDED  agree_end         R.a      TERMINATED
