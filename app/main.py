@@ -135,6 +135,17 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
         docs_url=None,
         redoc_url=None,
     )
+    stand_on(app, settings, database, keys)
+    routes = require_policies((*ROUTERS, *console.ROUTERS))
+    http.install(app, routes, https=settings.public_url.startswith("https:"))
+    for router in ROUTERS:
+        app.include_router(router)
+    console.install_console(app)
+    return app
+
+
+def stand_on(app: FastAPI, settings: Settings, database: Database, keys: ServiceKeys) -> None:
+    """Put an application, whose routes are the same everywhere, on a database."""
     app.state.settings = settings
     app.state.database = database
     app.state.keys = keys
@@ -143,12 +154,6 @@ def create_app(settings: Settings, database: Database, keys: ServiceKeys) -> Fas
     app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
     app.state.limiter = Limiter()
     app.state.provider = _provider(settings, database)
-    routes = require_policies((*ROUTERS, *console.ROUTERS))
-    http.install(app, routes, https=settings.public_url.startswith("https:"))
-    for router in ROUTERS:
-        app.include_router(router)
-    console.install_console(app)
-    return app
 
 
 def _provider(settings: Settings, database: Database) -> ProviderLink | None:

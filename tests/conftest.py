@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -24,7 +25,7 @@ from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys, load_keys
 from app.kernel.postgres import EmbeddedPostgres
 from app.kernel.postgres_files import SERVICE_ROLE
-from app.main import create_app
+from app.main import create_app, stand_on
 from app.migrate import migrate
 from app.settings import Settings
 from tests.factories import Town
@@ -171,11 +172,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path, database_url="", public_url=PUBLIC_URL)
 
 
+@pytest.fixture(scope="session")
+def one_app(
+    shared_database: Database, keys: ServiceKeys, tmp_path_factory: pytest.TempPathFactory
+) -> FastAPI:
+    """The application of the process, to be put on a test's database: its first call takes half a second, because
+    the routes are built then."""
+    settings = Settings(data=tmp_path_factory.mktemp("app"), database_url="", public_url=PUBLIC_URL)
+    return create_app(settings, shared_database, keys)
+
+
 @pytest.fixture
-def client(one_transaction: OneTransaction, keys: ServiceKeys, settings: Settings) -> Iterator[TestClient]:
+def client(
+    one_app: FastAPI, one_transaction: OneTransaction, keys: ServiceKeys, settings: Settings
+) -> Iterator[TestClient]:
     """The control plane over HTTP, in the same transaction as `session`. Commit there by `session.flush()`."""
-    served = AsService(one_transaction, one_transaction.connection)
-    with TestClient(create_app(settings, served, keys), base_url=PUBLIC_URL) as own:
+    stand_on(one_app, settings, AsService(one_transaction, one_transaction.connection), keys)
+    with TestClient(one_app, base_url=PUBLIC_URL) as own:
         own.headers["accept-language"] = "en"
         yield own
 

@@ -83,7 +83,7 @@ def test_the_document_says_all_in_words(
         agreement["terms_hash"],
         agreement["content_hash"],
         "amount &gt;= 100",
-        "2026-09-18 09:00:00",
+        "2026年9月18日 09:00:00（北京时间）" if language == "zh-CN" else "2026-09-18 09:00:00 (UTC+8)",
     ):
         assert words in page, words
     for consent in agreement["consents"]:
@@ -148,7 +148,7 @@ def test_the_certificate_of_disposal(world: World, agreement: Json) -> None:
         "处置证明",
         "覆写三遍后删除",
         person,
-        "2026-09-18",
+        "2026年9月18日",
         "第二十七条",
         agreement["content_hash"],
     ):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from app.kernel import clock
 from app.kernel.actor import Role, system_actor
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
-from app.main import create_app
+from app.main import stand_on
 from app.settings import Settings
 from exchange.agreements import service
 from exchange.agreements.models import Agreement
@@ -188,13 +189,14 @@ class TestSupplyClock:
 
 
 def test_each_change_is_told_to_listeners_when_it_commits(
-    database: Database, keys: ServiceKeys, settings: Settings
+    one_app: FastAPI, database: Database, keys: ServiceKeys, settings: Settings
 ) -> None:
+    stand_on(one_app, settings, database, keys)
     with (
         clock.frozen(START),
         psycopg.connect(database.url, autocommit=True) as listener,
         Session(database.engine, expire_on_commit=False) as session,
-        TestClient(create_app(settings, database, keys), base_url=PUBLIC_URL) as client,
+        TestClient(one_app, base_url=PUBLIC_URL) as client,
     ):
         listener.execute("LISTEN agreement_change")
         client.headers["accept-language"] = "en"

@@ -8,6 +8,7 @@ from threading import Barrier
 from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from app.kernel.deadlines import DeadlineRow
 from app.kernel.errors import Problem, StaleVersion, WrongMoment
 from app.kernel.history import Event
 from app.kernel.keys import ServiceKeys
-from app.main import create_app
+from app.main import stand_on
 from app.settings import Settings
 from exchange.agreements.models import Agreement
 from exchange.negotiations import service
@@ -35,12 +36,13 @@ Write = Callable[[Session, Negotiation], object]
 
 
 @pytest.fixture
-def committed(database: Database, keys: ServiceKeys, settings: Settings) -> Iterator[World]:
+def committed(one_app: FastAPI, database: Database, keys: ServiceKeys, settings: Settings) -> Iterator[World]:
     """A world whose every step is committed."""
+    stand_on(one_app, settings, database, keys)
     with (
         clock.frozen(START),
         Session(database.engine, expire_on_commit=False) as session,
-        TestClient(create_app(settings, database, keys), base_url=PUBLIC_URL) as client,
+        TestClient(one_app, base_url=PUBLIC_URL) as client,
     ):
         client.headers["accept-language"] = "en"
         yield World(session, Town(session), client, hand_over=session.commit)

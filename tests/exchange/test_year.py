@@ -212,13 +212,18 @@ class Year:
         request = draft_request(session, Content("核验", wanted), by=self.people[requester]["clerk"])
         file_request(session, request, by=self.people[requester]["approver"], version=request.version)
         case = session.scalars(select(Negotiation).where(Negotiation.request_id == request.id)).one()
-        self._answer(case.id, wanted, self.people[requester], self.people[provider])
+        unconditional = case.sharing == "unconditional"
+        self._answer(case.id, wanted, self.people[requester], self.people[provider], unconditional)
 
-    def _answer(self, id: UUID, wanted: Terms, asking: dict[str, Actor], asked: dict[str, Actor]) -> None:
+    def _answer(
+        self, id: UUID, wanted: Terms, asking: dict[str, Actor], asked: dict[str, Actor], unconditional: bool
+    ) -> None:
         fate = self.random.choices(
             ["silent", "refuse", "material", "extension", "offer", "agree", "withdraw"],
             [5, 10, 10, 5, 30, 37, 3],
         )[0]
+        if fate == "extension" and unconditional:  # is not extended (809-21)
+            fate = "agree"
         self.did[fate] += 1
         days = self.random.uniform(0.1, 8)
 
