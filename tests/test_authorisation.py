@@ -25,7 +25,8 @@ from app.identity.permissions import REGISTRY
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from tests.console.conftest import PAGE
-from tests.estate import ROUTES, estate_on
+from tests.estate import estate_on
+from tests.estate_calls import ROUTES
 from tests.stage import PEOPLE, ROLES, ROWS, Stage, letter
 from tests.test_interface import headers_of
 

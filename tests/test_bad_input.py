@@ -28,7 +28,8 @@ from app.tables import metadata
 from tests.catalog.sheets import ITEM, RESOURCE, workbook
 from tests.catalog.test_imports import table
 from tests.delivery.systems import system
-from tests.estate import ROUTES, address, estate_on
+from tests.estate import estate_on
+from tests.estate_calls import ROUTES, address
 from tests.exchange.world import START
 from tests.stage import ROWS, Stage
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from app.kernel.errors import Problem
 from app.kernel.idempotency import HEADER, ONCE, CreatingRoute
 from app.kernel.wire import LinkedRoute, is_page
-from tests.estate import ROUTES
+from tests.estate_calls import ROUTES
 
 DOCUMENT = json.loads((Path(__file__).parent.parent / "docs/openapi.json").read_text("utf-8"))
 SAFE = {"GET", "HEAD"}
