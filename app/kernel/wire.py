@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from app.kernel.db import Identified
 from app.kernel.errors import Fault, Invalid, VersionMissing
@@ -33,6 +34,19 @@ class Wire(JsonTyped):
     """Base of everything sent or received: unknown members are refused, values are not coerced loosely."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+def one_of(allowed: Iterable[str]) -> AfterValidator:
+    """For text, or None, that is one of these: refused as a Literal refuses, which cannot be made of a table."""
+    names = tuple(allowed)
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
+            expected = {"expected": ", ".join(repr(name) for name in names)}
+            raise PydanticCustomError("literal_error", "Input should be {expected}", expected)
+        return value
+
+    return AfterValidator(check)
 
 
 class Label(Wire):

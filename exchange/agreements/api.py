@@ -19,7 +19,18 @@ from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import NotAcceptable
 from app.kernel.idempotency import CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, ShortText, Wire, page, set_version
+from app.kernel.wire import (
+    ExpectedVersion,
+    Label,
+    LongText,
+    Page,
+    Paging,
+    ShortText,
+    Wire,
+    one_of,
+    page,
+    set_version,
+)
 from exchange import paper
 from exchange.agreements import document, odrl, service, succession
 from exchange.agreements.models import Agreement
@@ -115,7 +126,7 @@ class AgreementVersion(Wire):
 class Chosen(Paging):
     """Filters of the register. `q`: words in parties, resources, purposes or the number."""
 
-    state: str | None = None
+    state: Annotated[str | None, one_of(AGREEMENT.states)] = None
     resource: UUID | None = None
     agency: UUID | None = None
     q: Annotated[str | None, Field(max_length=200)] = None

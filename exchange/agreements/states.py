@@ -65,8 +65,8 @@ ROWS = (
     *(Transition(state, "remind_renewal", (_CLOCK,), state, "809-20") for state in LIVE),
     *(Transition(state, "certify_disposal", (_REQUESTER,), state, "809-27") for state in ENDED),
     *(Transition(state, "mark_disposal_overdue", (_CLOCK,), state, "809-27") for state in ENDED),
-    *(Transition(state, "transfer", (_AUTHORITY,), SUPERSEDED, "CIV-98") for state in LIVE),
     *(Transition(state, "supersede", (_SYSTEM,), SUPERSEDED, "809-20") for state in LIVE),
+    *(Transition(state, "transfer", (_AUTHORITY,), SUPERSEDED, "CIV-98") for state in LIVE),
 )
 
 DATA_CORRECTED = "data_corrected"

@@ -24,6 +24,7 @@ from app.kernel.wire import (
     Paging,
     ShortText,
     Wire,
+    one_of,
     page,
     set_version,
 )
@@ -90,7 +91,7 @@ class Chosen(Paging):
     """Filters of the list."""
 
     waiting: Waiting = False
-    state: str | None = None
+    state: Annotated[str | None, one_of(CORRECTION.states)] = None
 
 
 def _asked(act: str) -> Any:

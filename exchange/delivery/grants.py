@@ -121,7 +121,7 @@ def _require_in_force(agreement: Agreement, terms: Terms, moment: datetime) -> N
     if agreement.state != IN_FORCE:
         basis = next(row.basis for row in AGREEMENT.rows if row.target == agreement.state)
         state = AGREEMENT.states[agreement.state]
-        detail = Text("共享协议已{state}。", "The agreement is {state}.").with_(state=state)
+        detail = Text("共享协议现为“{state}”。", "The agreement is {state}.").with_(state=state)
         raise NoGrantNow(detail, basis=basis, state=agreement.state, reason=agreement.reason)
     if not agreement.valid_from <= legal_date(moment) <= agreement.valid_until:
         detail = Text("协议有效期为 {a} 至 {b}。", "The agreement is valid from {a} to {b}.")

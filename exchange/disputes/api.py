@@ -23,6 +23,7 @@ from app.kernel.wire import (
     Paging,
     ShortText,
     Wire,
+    one_of,
     page,
     set_version,
 )
@@ -164,7 +165,7 @@ class Chosen(Paging):
     """Filters of the docket."""
 
     waiting: Waiting = False
-    state: str | None = None
+    state: Annotated[str | None, one_of(DISPUTE.states)] = None
 
 
 def _asked(act: str) -> Any:

@@ -15,9 +15,11 @@ from app.kernel.wire import (
     Paging,
     ShortText,
     Wire,
+    one_of,
 )
 from exchange.attachments import AttachmentOut
 from exchange.negotiations.discussion import OpenPoint
+from exchange.negotiations.states import NEGOTIATION
 from exchange.requests.questions import Answered
 from exchange.terms import Terms
 from exchange.wire import VersionOut, Waiting
@@ -143,7 +145,7 @@ class Chosen(Paging):
     """Filters of the list."""
 
     waiting: Waiting = False
-    state: str | None = None
+    state: Annotated[str | None, one_of(NEGOTIATION.states)] = None
     request: UUID | None = None
 
 

@@ -17,7 +17,7 @@ from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.errors import Fault
 from app.kernel.idempotency import ONCE, CreatingRoute
-from app.kernel.wire import ExpectedVersion, Label, Page, Paging, ShortText, Wire, page, set_version
+from app.kernel.wire import ExpectedVersion, Label, Page, Paging, ShortText, Wire, one_of, page, set_version
 from exchange.negotiations.case import find_negotiation
 from exchange.negotiations.models import Negotiation
 from exchange.parties import names_of
@@ -135,7 +135,7 @@ class RequestOut(Wire):
 class Chosen(Paging):
     """Filters of the list."""
 
-    state: str | None = None
+    state: Annotated[str | None, one_of(REQUEST.states)] = None
 
 
 def _asked(act: str) -> Any:
