@@ -52,7 +52,6 @@ INDEX_EVERY_S = 0.3
 SWEEP_EVERY_S = 5.0
 FOLLOWERS_EVERY_S = 2.0
 MEASURE_EVERY_S = 60.0
-MISSED_EVERY_S = 3600.0
 LINKS_EVERY_S = 60.0
 RESCUE_EVERY_S = 10.0
 TELL_EVERY_S = 1.0
@@ -147,9 +146,6 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     def measure() -> int:
         return quality.measure_due(database)
 
-    def measure_missed() -> int:
-        return quality.measure_missed(database)
-
     def check_links() -> int:
         return quality.check_links(database, settings.outbound)
 
@@ -163,7 +159,7 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
         return 0
 
     def tell() -> int:
-        return webhooks.tell_due(database, settings.outbound, keys.seal)
+        return webhooks.tell_due(database, settings.outbound, keys.seal, source=settings.public_url)
 
     def mail() -> int:
         with database.transaction() as session:
@@ -175,7 +171,6 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
     loops.every(INDEX_EVERY_S, follow)
     loops.every(FOLLOWERS_EVERY_S, tell_followers)
     loops.every(MEASURE_EVERY_S, measure)
-    loops.every(MISSED_EVERY_S, measure_missed)
     loops.every(LINKS_EVERY_S, check_links)
     loops.every(TIDY_EVERY_S, tidied)
     loops.every(TELL_EVERY_S, tell)

@@ -112,21 +112,26 @@ def write_guide(
     version: ExpectedVersion,
 ) -> GuideOut:
     """Write or replace the guide of one's own agency; version 0 where there is none."""
-    session, agency, by = asked.session, asked.case, asked.by
+    keep_guide(asked.session, asked.case, body, expected_version=version, by=asked.by)
+    return _represent(asked)
+
+
+def keep_guide(
+    session: Session, agency: Agency, words: GuideWords, *, expected_version: int, by: Actor
+) -> None:
+    """Write or replace the guide of an agency. Errors: NotPermitted (another's), StaleVersion."""
     if by.agency_id != agency.id:
         raise NotPermitted(Text("由本单位编制公开指南。", "An agency writes its own guide."), basis="REG-19")
     guide = session.get(Guide, agency.id, with_for_update=True)
     current = guide.version if guide else 0
-    if current != version:
+    if current != expected_version:
         raise StaleVersion(current_version=current)
-    session.merge(
-        Guide(agency_id=agency.id, version=current + 1, updated_at=now(), **body.model_dump(mode="json"))
-    )
+    told = words.model_dump(mode="json")
+    session.merge(Guide(agency_id=agency.id, version=current + 1, updated_at=now(), **told))
     history.record(
-        session, kind="agency", subject_id=agency.id, act="write_guide", by=by, basis="REG-19", data=body.model_dump(mode="json")
-    )  # fmt: skip
+        session, kind="agency", subject_id=agency.id, act="write_guide", by=by, basis="REG-19", data=told
+    )
     session.flush()
-    return _represent(asked)
 
 
 def _represent(asked: Asked[Agency]) -> GuideOut:

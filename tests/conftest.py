@@ -15,12 +15,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.kernel import sight
+from app.kernel import history, sight
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys, load_keys
 from app.kernel.postgres import EmbeddedPostgres
@@ -160,6 +160,17 @@ def session(one_transaction: OneTransaction) -> Iterator[Session]:
         one_transaction.connection, join_transaction_mode="create_savepoint", expire_on_commit=False
     ) as own:
         yield own
+
+
+@pytest.fixture
+def own_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of the change log see what a test's one transaction, which never commits, has written so far."""
+
+    def events_after(session: Session, cursor: tuple[int, int], *, limit: int = 1000) -> list[history.Event]:
+        later = select(history.Event).where(history.Event.position > cursor[1])
+        return list(session.scalars(later.order_by(history.Event.position).limit(limit)))
+
+    monkeypatch.setattr(history, "events_after", events_after)
 
 
 @pytest.fixture(scope="session")

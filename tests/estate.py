@@ -135,8 +135,9 @@ class Estate(CatalogPart, ExchangePart):
         where = {"url": "https://hooks.example.gov.cn/zhengtong"}
         self._add("webhook.register", "-", Call(body=where))
         told = self.world.call("POST", "/webhooks", "civil", APPROVER, body=where, expect=201)
-        acts = "webhook.read webhook.issue_secret webhook.pause webhook.resume webhook.remove"
+        acts = "webhook.read webhook.issue_secret webhook.pause webhook.resume webhook.test webhook.remove"
         self._add(acts, "provider", on(told))
+        self._add("webhook.replay", "provider", on(told, body={"since": "2026-01-01T00:00:00Z"}))
 
     def _ledger(self, signer: Signer) -> None:
         session = self.world.session

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app import serve
-from app.demo import load, sample_city
+from app.demo import desks, load, sample_city
 from app.demo.story import Story
 from app.kernel.actor import ROLE_NAMES
 from app.kernel.db import Database
@@ -60,6 +60,7 @@ def serve_demo(
             supervisor.add("provider", command, serve.child_environment(settings))
             wait_ready(f"http://{host}:{provider_port}/health", supervisor)
             _play_once(settings, database)
+            desks.lay_out(database)
             _announce(settings, load.one_time_secrets(database, SHOWN), out)
             serve.watch(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
     finally:

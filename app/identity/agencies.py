@@ -35,6 +35,11 @@ def register_jurisdiction(
     session: Session, *, code: str, name: str, name_en: str, parent_code: str | None, by: Actor
 ) -> Jurisdiction:
     """Add a node to the tree under `parent_code` (None: the root). Errors: Invalid, Conflict."""
+    if fault := codes.division_code_fault(code):
+        message = Text(f"“{code}”：{fault.zh}", f"“{code}”: {fault.en}")
+        raise Invalid(
+            faults=[Fault("/code", message, Text("GB/T 2260 行政区划代码", "GB/T 2260, division codes"))]
+        )
     if session.scalar(select(Jurisdiction.id).where(Jurisdiction.code == code)):
         raise Conflict(
             Text("行政区划代码 {code} 已登记。", "Jurisdiction {code} is registered.").with_(code=code)

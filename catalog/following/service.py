@@ -1,12 +1,12 @@
 """What people and systems follow, and the reading of the change log that tells them what changed in it.
 
-Owns saved searches, followings and what is told. Others who pass changes on (webhooks) read `changes_after`.
+Owns saved searches, followings and what is told. Others who pass events on (the feed, webhooks) ask `followed`.
 A change is told only of what is or was published, which whoever may follow may read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -179,16 +179,6 @@ def mark_read(session: Session, *, up_to: UUID, by: Actor) -> int:
     return len(session.scalars(done).all())
 
 
-def changes_after(
-    session: Session, following_id: UUID, *, after: UUID | None, limit: int
-) -> list[FollowedChange]:
-    """What was told to one following after an entry, oldest first: what a webhook of it delivers."""
-    query = select(FollowedChange).where(FollowedChange.following_id == following_id)
-    if after is not None:
-        query = query.where(FollowedChange.id > after)
-    return list(session.scalars(query.order_by(FollowedChange.id).limit(limit)))
-
-
 def tell_followers(database: Database) -> int:
     """Read the change log on, in commit order, and write what followers are to hear; returns how many entries.
     The place reached is committed with them, so a kill neither loses nor doubles one. Runs in the worker."""
@@ -208,6 +198,31 @@ def tell_followers(database: Database) -> int:
         return sum(
             _tell(session, event) for event in events if event.kind == RESOURCE.kind and _is_told(event)
         )
+
+
+def followed(session: Session, events: Iterable[Event], *, agency_id: UUID | None) -> set[UUID]:
+    """Those of the events that followings of an agency's people and systems are about, as each of them is told."""
+    told = [event for event in events if event.kind == RESOURCE.kind and _is_told(event)]
+    if not told or agency_id is None:
+        return set()
+    ours = select(Following).where(Following.agency_id == agency_id).options(selectinload(Following.search))
+    followings = list(session.scalars(ours))
+    if not followings:
+        return set()
+    query = select(Resource).where(Resource.id.in_({event.subject_id for event in told}))
+    rows = {row.id: row for row in session.scalars(query)}
+    return {event.id for event in told if _concerns(session, followings, rows[event.subject_id], event)}
+
+
+def _concerns(session: Session, followings: Sequence[Following], resource: Resource, event: Event) -> bool:
+    since = [one for one in followings if one.created_at <= event.at]
+    if any(one.resource_id == resource.id or one.provider_id == resource.agency_id for one in since):
+        return True
+    searches = [one.search for one in since if one.search is not None]
+    if not searches or event.act not in CONTENT or resource.state != PUBLISHED:
+        return False
+    document = document_of(session, resource.id)
+    return any(finds(search.asked, document) for search in searches)
 
 
 def _is_told(event: Event) -> bool:

@@ -167,11 +167,12 @@ def licence_of(stated: str | None) -> CkanLicence:
     """The licence behind what a record states, by its address."""
     if not stated:
         return UNSTATED
-    address = _bare(LICENCES.get(stated, stated))
-    return next((licence for licence in CKAN_LICENCES if _bare(licence.url) == address), OTHER)
+    address = bare(LICENCES.get(stated, stated))
+    return next((licence for licence in CKAN_LICENCES if bare(licence.url) == address), OTHER)
 
 
-def _bare(address: str) -> str:
+def bare(address: str) -> str:
+    """An address without its scheme and last slash, by which licences are the same."""
     return address.split("://", 1)[-1].rstrip("/").lower()
 
 

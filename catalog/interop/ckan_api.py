@@ -25,7 +25,7 @@ router = APIRouter(tags=["interoperability"])
 
 permit("ckan.get", "ckan.post", anonymous=True, scope=Scope.CATALOG)
 
-_LISTS = ("fq_list",)
+_LISTS = ("fq_list", "facet.field")
 
 
 async def _posted(request: Request) -> dict[str, Any] | None:

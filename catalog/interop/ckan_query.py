@@ -35,6 +35,7 @@ from app.identity.models import Agency, Jurisdiction
 from app.kernel.clock import now
 from catalog.interop import ckan
 from catalog.interop.selection import Order, Selection
+from catalog.interop.vocabularies import CKAN_LICENCES, LICENCES, CkanLicence
 from catalog.resources.codes import THEMES
 from catalog.resources.models import Resource
 
@@ -72,7 +73,7 @@ def parse(query: str) -> Parsed:
         at = found.end()
         sign, field, value = found["sign"], found["field"], found["value"]
         if field is None:
-            if value in ("AND", "&&", "*:*") or not value.strip('"'):
+            if value in ("AND", "&&", "*:*", "*") or not value.strip('"'):
                 continue
             if value in ("OR", "||"):
                 raise QueryNotUnderstood("OR")
@@ -171,6 +172,25 @@ def _holds(values: ColumnElement[list[str]]) -> Callable[[str], ColumnElement[bo
     return lambda value: type_coerce(values, JSONB).contains([value])
 
 
+_STATED = Resource.record["licence"].astext
+_BARE = func.lower(func.rtrim(func.regexp_replace(_STATED, "^.*://", ""), "/"))
+
+
+def _licensed(licence_id: str) -> ColumnElement[bool]:
+    """Resources whose licence `ckan.licence_of` takes for the one of this id."""
+    if licence_id == ckan.UNSTATED.id:
+        return or_(_STATED.is_(None), _STATED == "")
+    known = {one.id: _stated_as(one) for one in CKAN_LICENCES}
+    if licence_id == ckan.OTHER.id:
+        return and_(not_(_licensed(ckan.UNSTATED.id)), *map(not_, known.values()))
+    return known.get(licence_id, false())
+
+
+def _stated_as(licence: CkanLicence) -> ColumnElement[bool]:
+    names = [name for name in LICENCES if ckan.licence_of(name) is licence]
+    return or_(ckan.bare(licence.url) == _BARE, _STATED.in_(names))
+
+
 def _always(holds: str) -> Callable[[str], ColumnElement[bool]]:
     return lambda value: true() if value.lower() == holds else false()
 
@@ -190,6 +210,7 @@ _FIELDS: Mapping[str, Callable[[str], ColumnElement[bool]]] = {
     "groups": _in_theme,
     "tags": _holds(_KEYWORDS),
     "res_format": _holds(_FORMATS),
+    "license_id": _licensed,
     "type": _always("dataset"),
     "dataset_type": _always("dataset"),
     "state": _always("active"),
@@ -244,7 +265,7 @@ _VALUES = {
     "groups": func.unnest(Resource.themes),
     "tags": func.jsonb_array_elements_text(_KEYWORDS),
     "res_format": func.jsonb_array_elements_text(_FORMATS),
-    "license_id": Resource.record["licence"].astext,
+    "license_id": _STATED,
     "openness": Resource.openness,
     "sharing_type": Resource.sharing_type,
     "update_cycle": Resource.update_cycle,

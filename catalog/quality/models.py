@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.clock import now
@@ -28,6 +28,18 @@ class Quality(Base):
         Index("ix_resource_quality_measured_at", "measured_at"),
         CheckConstraint("score BETWEEN 0 AND 1", name="score"),
     )
+
+
+class QualityPosition(Base):
+    """How far the change log was read for quality; one row."""
+
+    __tablename__ = "quality_position"
+
+    single: Mapped[bool] = mapped_column(
+        CheckConstraint("single", name="single"), primary_key=True, default=True
+    )
+    transaction: Mapped[int] = mapped_column(BigInteger)
+    position: Mapped[int] = mapped_column(BigInteger)
 
 
 class Link(Base):

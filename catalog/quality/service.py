@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import delete, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, selectinload
 
+from app.kernel import history
 from app.kernel.actor import Actor
 from app.kernel.clock import now
 from app.kernel.db import Database, advisory_lock
 from app.kernel.outbound import NotReachable, Outbound
-from catalog.quality.models import Link, Quality
+from catalog.quality.models import Link, Quality, QualityPosition
 from catalog.quality.scoring import Facts, Measure, measure, urls_of
 from catalog.resources import service as resources
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
-from catalog.resources.states import LISTED
+from catalog.resources.states import LISTED, RESOURCE
 from catalog.resources.use import use_of
 
 MEASURED_AT_ONCE = 500
@@ -72,38 +73,28 @@ def worst_of(
 
 
 def measure_due(database: Database) -> int:
-    """Measure resources that changed since, or were last measured a day ago; returns how many. Runs in the worker.
-
-    Each part reads an index from one end: what changed before that day was measured then, or is `measure_missed`'s.
-    """
-    since = now() - KEPT
-    later = func.greatest(Resource.updated_at, Resource.data_updated_at)
-    changed = or_(Quality.resource_id.is_(None), Quality.measured_at < later)
-    return _measure(
-        database,
-        and_(Quality.measured_at < since),
-        and_(Resource.updated_at >= since, changed),
-        and_(Resource.data_updated_at >= since, changed),
-    )
-
-
-def measure_missed(database: Database) -> int:
-    """Measure what never was, though it changed more than a day ago: a worker that did not run leaves such. Reads
-    the whole catalog, so the worker asks seldom; returns how many."""
-    return _measure(database, Quality.resource_id.is_(None))
-
-
-def _measure(database: Database, *due: ColumnElement[bool]) -> int:
-    """Measure the first MEASURED_AT_ONCE resources that meet one of the conditions."""
+    """Measure resources that the change log tells of, or else some that were last measured a day ago; returns how
+    many events and resources that were. What rests costs two look-ups in indexes, however many resources there
+    are. Runs in the worker."""
     with database.transaction() as session:
         advisory_lock(session, "catalog.quality")
-        rows: dict[UUID, Resource] = {}
-        for condition in due:
-            query = select(Resource).outerjoin(Quality, Quality.resource_id == Resource.id)
-            query = query.where(Resource.state.in_(LISTED), condition).limit(MEASURED_AT_ONCE - len(rows))
-            rows |= {row.id: row for row in session.scalars(query)}
-        _keep(session, list(rows.values()))
-        return len(rows)
+        place = session.get(QualityPosition, True)
+        if place is None:
+            place = QualityPosition(single=True, transaction=0, position=0)
+            session.add(place)
+        events = history.events_after(session, (place.transaction, place.position), limit=MEASURED_AT_ONCE)
+        if events:
+            place.transaction, place.position = int(events[-1].transaction), events[-1].position
+            ids = {event.subject_id for event in events if event.kind == RESOURCE.kind}
+        else:
+            old = select(Quality.resource_id).where(Quality.measured_at < now() - KEPT)
+            ids = set(session.scalars(old.order_by(Quality.measured_at).limit(MEASURED_AT_ONCE)))
+        rows = session.scalars(select(Resource).where(Resource.id.in_(ids), Resource.state.in_(LISTED))).all()
+        gone = ids - {row.id for row in rows}
+        session.execute(delete(Quality).where(Quality.resource_id.in_(gone)))
+        session.execute(delete(Link).where(Link.resource_id.in_(gone)))
+        _keep(session, rows)
+        return len(events) or len(ids)
 
 
 def _keep(session: Session, rows: Sequence[Resource]) -> None:

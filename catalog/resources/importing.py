@@ -177,6 +177,8 @@ def _completed(row: Incoming, resource: Resource, source: str) -> ResourceRecord
     the source has no place for."""
     before = ResourceRecord.model_validate(resource.record)
     update: dict[str, Any] = {"code": resource.code}
+    if row.record.published_on is None:
+        update["published_on"] = before.published_on
     if not _comes_from(resource, row, source):
         update |= {name: getattr(before, name) for name in ("source_id", *row.unstated)}
         if row.record.classification.resource_class is before.classification.resource_class:

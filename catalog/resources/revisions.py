@@ -124,8 +124,7 @@ def edit(
         )
         faults.append(Fault("/classification", message.with_(prefix=prefix, code=resource.code), GUIDE))
     review.require(faults)
-    revision.record = completed.model_dump(mode="json", exclude_defaults=True)
-    revision.content_hash = content_hash(completed)
+    _keep(revision, completed)
     revision.base_version = resource.published_version
 
 
@@ -164,9 +163,12 @@ def publish(session: Session, revision: Revision, *, expected_version: int, by: 
     Errors: StaleVersion, WrongMoment, NotPermitted, Invalid (an item that was agreed on meanwhile)."""
     resource = revision.resource
     session.refresh(resource, with_for_update=True)
+    record = service.dated(
+        ResourceRecord.model_validate(revision.record), ResourceRecord.model_validate(resource.record)
+    )
+    _keep(revision, record)
     _advance(session, revision, "publish", by=by, expected_version=expected_version, data=_attested(revision))
     _require_current(revision)
-    record = ResourceRecord.model_validate(revision.record)
     review.require(review.agreed_faults(session, revision, record))
     parties = service.parties_of(session, by, resource)
     review.settle_threads(session, revision, by=by, parties=parties)
@@ -228,6 +230,11 @@ def _require_current(revision: Revision) -> None:
             "The working copy was written against version {base}; version {now} is published. Edit it again.",
         )
         raise WrongMoment(message.with_(base=revision.base_version, now=now_published), state=revision.state)
+
+
+def _keep(revision: Revision, record: ResourceRecord) -> None:
+    revision.record = record.model_dump(mode="json", exclude_defaults=True)
+    revision.content_hash = content_hash(record)
 
 
 def _attested(revision: Revision) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from app.identity import agencies
 from app.identity.models import Agency, Jurisdiction
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor, ActorKind, Role, Scope, system_actor
-from app.kernel.clock import new_id
+from app.kernel.calendar import BEIJING
+from app.kernel.clock import new_id, now
 from app.kernel.db import copy_rows
 from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import NotFound
@@ -111,11 +112,22 @@ def file(
 
 def publish(session: Session, resource: Resource, *, expected_version: int, by: Actor) -> None:
     """审核发布: the authority publishes what was filed; the record becomes a version that never changes.
-    Errors: StaleVersion, WrongMoment (also while a defect is open), NotPermitted."""
+    One that states no date of publication gets today's. Errors: StaleVersion, WrongMoment (also while a defect is
+    open), NotPermitted."""
+    record = dated(ResourceRecord.model_validate(resource.record))
+    write_record(resource, record)
     _advance(session, resource, "publish", by=by, expected_version=expected_version, data=attested(resource))
     review.settle_threads(session, resource, by=by, parties=parties_of(session, by, resource))
     deadlines.end(session, KIND, resource.id, outcome="met", duty=REVIEW)
     publish_version(session, resource)
+
+
+def dated(record: ResourceRecord, before: ResourceRecord | None = None) -> ResourceRecord:
+    """The record with a date of publication (发布日期): its own, else that of the version before, else today's."""
+    if record.published_on is not None:
+        return record
+    first = before.published_on if before else None
+    return record.model_copy(update={"published_on": first or now().astimezone(BEIJING).date()})
 
 
 def publish_version(session: Session, resource: Resource) -> None:

@@ -47,6 +47,8 @@ permit(
     "webhook.issue_secret",
     "webhook.pause",
     "webhook.resume",
+    "webhook.test",
+    "webhook.replay",
     "webhook.remove",
     roles=(Role.APPROVER, Role.SYSTEM_ADMINISTRATOR),
 )
@@ -156,7 +158,9 @@ def read_events(
     reading = feed.read_feed(session, asking.after, by=actor, kinds=asking.kind, limit=asking.limit)
     following = encode_cursor(*reading.cursor)
     response.headers["Link"] = link_to_next(request, following)
-    return FeedOut(events=[feed.as_told(one) for one in reading.events], next=following, more=reading.more)
+    return FeedOut(
+        events=[feed.as_told(one, reading) for one in reading.events], next=following, more=reading.more
+    )
 
 
 # --- Webhooks
@@ -174,8 +178,15 @@ class NewWebhook(Wire):
         return webhooks.known_kinds(kinds)
 
 
+class Since(Wire):
+    """From when on everything is sent again."""
+
+    since: datetime
+
+
 class WebhookOut(Wire):
-    """A webhook: how far it was told, how it went last, and what the reader may do."""
+    """A webhook: how it went last, how its trial went (`test_result`; None while it is not sent yet), and what the
+    reader may do."""
 
     id: UUID
     url: str
@@ -185,6 +196,8 @@ class WebhookOut(Wire):
     failures: int
     next_attempt_at: datetime
     last_result: str | None
+    tested_at: datetime | None
+    test_result: str | None
     created_at: datetime
     allowed: list[str]
 
@@ -262,6 +275,23 @@ def resume(asked: Annotated[Asked[Webhook], _asked("resume")], version: Expected
     return _represent(asked)
 
 
+@router.post("/webhooks/{id}/test", operation_id="webhook.test")
+def test(asked: Annotated[Asked[Webhook], _asked("test")], version: ExpectedVersion) -> WebhookOut:
+    """Send a trial message, signed as every other; how it went is told by `test_result` a moment later."""
+    webhooks.ask_test(asked.session, asked.case, by=asked.by, version=version)
+    return _represent(asked)
+
+
+@router.post("/webhooks/{id}/replay", operation_id="webhook.replay")
+def replay(
+    asked: Annotated[Asked[Webhook], _asked("replay")], body: Since, version: ExpectedVersion
+) -> WebhookOut:
+    """Send everything again that happened since, in order and with the same ids; a webhook that was paused or given
+    up goes on."""
+    webhooks.replay(asked.session, asked.case, since=body.since, by=asked.by, version=version)
+    return _represent(asked)
+
+
 @router.delete("/webhooks/{id}", operation_id="webhook.remove", status_code=204)
 def remove(asked: Annotated[Asked[Webhook], _asked("remove")], version: ExpectedVersion) -> None:
     """Send nothing there any more."""
@@ -274,7 +304,7 @@ def _represent(asked: Asked[Webhook]) -> WebhookOut:
 
 
 def _told(row: Webhook) -> WebhookOut:
-    allowed = ["issue_secret", "pause" if row.active else "resume", "remove"]
+    allowed = ["issue_secret", "pause" if row.active else "resume", "test", "replay", "remove"]
     plain = {name: getattr(row, name) for name in WebhookOut.model_fields if name != "allowed"}
     return WebhookOut(**plain, allowed=allowed)
 

@@ -23,6 +23,7 @@ from app.kernel.text import Text
 from catalog.collection import service as plans
 from catalog.collection.models import Finding, Plan
 from catalog.collection.states import FINDING, PLAN
+from catalog.following import service as following
 from catalog.resources import service as resources
 from catalog.resources.models import Resource
 from catalog.resources.states import RESOURCE
@@ -44,6 +45,9 @@ from exchange.requests.states import REQUEST
 
 Cursor = tuple[int, int]  # transaction, position
 START: Cursor = (0, 0)
+FOLLOWED = (
+    "followed"  # the kind of what happened to a resource that the agency follows and does not administer
+)
 SCANNED_AT_ONCE = 1000
 SCANS = 5  # of one reading, so that what an actor may not know costs nobody minutes
 
@@ -100,9 +104,11 @@ KINDS: dict[str, _Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Some events and the place up to which the feed was read; `more` where it goes on right away."""
+    """Some events and the place up to which the feed was read; `more` where it goes on right away. `followed` are
+    those that are told only because the agency follows what they are about."""
 
     events: list[Event]
+    followed: frozenset[UUID]
     cursor: Cursor
     more: bool
 
@@ -113,19 +119,22 @@ def read_feed(
     """Up to `limit` events after `after` that the actor may know of, of these kinds of case (none named:
     all). A transaction that commits late is still ahead of every cursor handed out before it."""
     found: list[Event] = []
+    followed: set[UUID] = set()
     cursor = after
     for _ in range(SCANS):
         batch = history.events_after(session, cursor, limit=SCANNED_AT_ONCE)
         told = _told(session, batch, by, kinds or KINDS)
+        if not kinds or FOLLOWED in kinds:
+            followed |= following.followed(session, batch, agency_id=by.agency_id) - told
         for event in batch:
-            if event.id in told:
+            if event.id in told or event.id in followed:
                 if len(found) == limit:
-                    return Reading(found, cursor, more=True)
+                    return Reading(found, frozenset(followed), cursor, more=True)
                 found.append(event)
             cursor = (int(event.transaction), event.position)
         if len(batch) < SCANNED_AT_ONCE:
-            return Reading(found, cursor, more=False)
-    return Reading(found, cursor, more=True)
+            return Reading(found, frozenset(followed), cursor, more=False)
+    return Reading(found, frozenset(followed), cursor, more=True)
 
 
 def _told(session: Session, events: Iterable[Event], by: Actor, kinds: Collection[str]) -> set[UUID]:
@@ -150,9 +159,16 @@ class FeedEvent(EventOut):
     href: str
 
 
-def as_told(event: Event) -> FeedEvent:
-    """The event as the feed and webhooks carry it."""
+def as_told(event: Event, reading: Reading) -> FeedEvent:
+    """The event as the feed and webhooks carry it. Of what the agency only follows it says what happened, not who
+    did it nor why: that is for its provider and its authority."""
     kind = KINDS[event.kind]
     name = kind.machine.acts.get(event.act) or Text(event.act, event.act)
     href = f"/api/v1/{kind.path}/{event.subject_id}"
-    return FeedEvent.of(event, name, kind=event.kind, subject_id=event.subject_id, href=href)
+    told = FeedEvent.of(event, name, kind=event.kind, subject_id=event.subject_id, href=href)
+    return told.model_copy(update=_UNTOLD) if event.id in reading.followed else told
+
+
+_UNTOLD: dict[str, Any] = {
+    "kind": FOLLOWED, "party": None, "actor_name": "", "agency_id": None, "reason": None, "data": {}, "content": None,
+}  # fmt: skip

@@ -27,6 +27,9 @@ class Webhook(Base, Identified):
     failures: Mapped[int]  # since the last success
     next_attempt_at: Mapped[datetime]
     last_result: Mapped[str | None]
+    test_asked: Mapped[bool] = mapped_column(default=False)  # a trial message is to be sent
+    tested_at: Mapped[datetime | None]
+    test_result: Mapped[str | None]
     author_id: Mapped[UUID]
 
 

@@ -1,7 +1,7 @@
 """Webhooks: an agency's events sent to its system, signed, in order, each at least once.
 
 Owns the registration and the sending. There is no queue of its own: each webhook has a place in the event
-feed, which moves on when the receiver has said yes. Signatures as in Standard Webhooks 1.0 (`v1`).
+feed, which moves on when the receiver has said yes. Signed as in Standard Webhooks 1.0 (`v1`), CloudEvents 1.0 inside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import hmac
 import json
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, false, select, text
@@ -23,12 +24,13 @@ from app.kernel import history
 from app.kernel.actor import Actor, ActorKind, Role, Scope, system_actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import Database
-from app.kernel.errors import Invalid, NotFound, NotPermitted, StaleVersion, TooMany
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, StaleVersion, TooMany
+from app.kernel.history import Event
 from app.kernel.outbound import NotReachable, Outbound
 from app.kernel.seal import Seal
 from app.kernel.text import Text
 from exchange.telling import feed
-from exchange.telling.feed import KINDS
+from exchange.telling.feed import FOLLOWED, KINDS
 from exchange.telling.models import Webhook
 
 KIND = "webhook"
@@ -45,9 +47,10 @@ SENDER = system_actor("webhooks")
 
 def known_kinds(kinds: list[str]) -> list[str]:
     """The kinds, if there are such. Errors: ValueError with a Text."""
-    if unknown := set(kinds) - set(KINDS):
+    told = (*KINDS, FOLLOWED)
+    if unknown := set(kinds) - set(told):
         message = Text("没有这种事项：{kinds}；取值：{known}", "no such kind: {kinds}; one of: {known}")
-        raise ValueError(message.with_(kinds=", ".join(sorted(unknown)), known=", ".join(KINDS)))
+        raise ValueError(message.with_(kinds=", ".join(sorted(unknown)), known=", ".join(told)))
     return kinds
 
 
@@ -87,7 +90,7 @@ def register(
     row = Webhook(
         id=new_id(), created_at=now(), agency_id=by.agency_id, url=url, kinds=list(kinds), version=1, active=True,
         secret=_sealed(_new_secret(), seal), told_transaction=int(place), told_position=0, failures=0,
-        next_attempt_at=now(), author_id=by.id,
+        next_attempt_at=now(), author_id=by.id, test_asked=False,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -109,6 +112,28 @@ def switch(session: Session, row: Webhook, *, active: bool, by: Actor, version: 
     _change(session, row, version)
     row.active, row.failures, row.next_attempt_at = active, 0, now()
     _record(session, row, "resume" if active else "pause", by)
+
+
+def ask_test(session: Session, row: Webhook, *, by: Actor, version: int) -> None:
+    """Have a trial message sent. Errors: StaleVersion."""
+    _change(session, row, version)
+    row.test_asked, row.tested_at, row.test_result = True, None, None
+    _record(session, row, "test", by)
+
+
+def replay(session: Session, row: Webhook, *, since: datetime, by: Actor, version: int) -> None:
+    """Send everything again from the first event at `since` or later, whatever became of it. Errors: StaleVersion,
+    Invalid."""
+    if since > now():
+        message = Text("“{since}”在将来", "“{since}” is in the future").with_(since=since.isoformat())
+        raise Invalid(faults=[Fault("/since", message, Text("不晚于当前时间", "not later than now"))])
+    _change(session, row, version)
+    later = select(Event.transaction).where(Event.at >= since).order_by(Event.transaction, Event.position)
+    first = session.scalar(later.limit(1))
+    if first is not None and int(first) <= row.told_transaction:
+        row.told_transaction, row.told_position = int(first), 0
+    row.active, row.failures, row.next_attempt_at = True, 0, now()
+    _record(session, row, "replay", by)
 
 
 def remove(session: Session, row: Webhook, *, by: Actor, version: int) -> None:
@@ -141,12 +166,15 @@ def _sealed(secret: str, seal: Seal) -> str:
 # --- Sending
 
 
-def tell_due(database: Database, outbound: Outbound, seal: Seal) -> int:
-    """Send what is due to one webhook; returns 1, or 0 where nothing is due. Safe in several workers.
+def tell_due(database: Database, outbound: Outbound, seal: Seal, *, source: str) -> int:
+    """Send a trial message, or what is due to one webhook; returns 1, or 0 where nothing is due. `source` is the
+    service's own address, as CloudEvents name it. Safe in several workers.
 
     The webhook is leased, not locked, while its receiver is spoken to; a worker that dies leaves the lease
     to run out, and what it had sent without saying so is sent again.
     """
+    if _try_out(database, outbound, seal, source):
+        return 1
     with database.transaction() as session:
         due = select(Webhook).where(Webhook.active, Webhook.next_attempt_at <= now())
         row = session.scalar(due.order_by(Webhook.next_attempt_at).limit(1).with_for_update(skip_locked=True))
@@ -157,7 +185,7 @@ def tell_due(database: Database, outbound: Outbound, seal: Seal) -> int:
             session, (row.told_transaction, row.told_position), by=_reader(session, row.agency_id),
             kinds=row.kinds, limit=EVENTS_AT_ONCE,
         )  # fmt: skip
-        bodies = [_body(event) for event in reading.events]
+        bodies = [_body(event, reading, source) for event in reading.events]
     told, result = 0, None
     secret = seal.decrypt(row.secret.encode()).decode()
     for event_id, _, body in bodies:
@@ -171,6 +199,27 @@ def tell_due(database: Database, outbound: Outbound, seal: Seal) -> int:
         if kept is not None:
             _settle(session, kept, cursor, result, more=reading.more)
     return 1
+
+
+def _try_out(database: Database, outbound: Outbound, seal: Seal, source: str) -> bool:
+    """Send the trial message that somebody asked for, if there is one, and keep how it went. It is sent once, and
+    says nothing of the webhook's own messages."""
+    with database.transaction() as session:
+        asked = select(Webhook).where(Webhook.test_asked).limit(1).with_for_update(skip_locked=True)
+        row = session.scalar(asked)
+        if row is None:
+            return False
+        row.test_asked = False
+    message_id = str(new_id())
+    words = Text("试发消息，无需处理。", "A trial message: nothing has to be done.")
+    data = {"webhook": str(row.id), "message": {"zh": words.zh, "en": words.en}}
+    body = _event(message_id, source, "webhook.test", f"/api/v1/webhooks/{row.id}", now(), data)
+    result = _send(outbound, row.url, seal.decrypt(row.secret.encode()).decode(), message_id, body)
+    with database.transaction() as session:
+        kept = session.get(Webhook, row.id, with_for_update=True)
+        if kept is not None:
+            kept.tested_at, kept.test_result = now(), result
+    return True
 
 
 def _settle(
@@ -201,11 +250,20 @@ def _reader(session: Session, agency_id: UUID) -> Actor:
     )  # fmt: skip
 
 
-def _body(event: history.Event) -> tuple[str, feed.Cursor, bytes]:
-    told = feed.as_told(event).model_dump(mode="json")
-    content = {"type": f"{event.kind}.{event.act}", "timestamp": event.at.isoformat(), "data": told}
-    body = json.dumps(content, ensure_ascii=False).encode()
+def _body(event: history.Event, reading: feed.Reading, source: str) -> tuple[str, feed.Cursor, bytes]:
+    told = feed.as_told(event, reading)
+    kind = f"{told.kind}.{event.act}"
+    body = _event(str(event.id), source, kind, told.href, event.at, told.model_dump(mode="json"))
     return str(event.id), (int(event.transaction), event.position), body
+
+
+def _event(event_id: str, source: str, kind: str, subject: str, at: datetime, data: dict[str, Any]) -> bytes:
+    """A CloudEvents 1.0 event in its JSON format, whose id is the message's."""
+    content = {
+        "specversion": "1.0", "id": event_id, "source": source, "type": kind, "subject": subject,
+        "time": at.isoformat(), "datacontenttype": "application/json", "data": data,
+    }  # fmt: skip
+    return json.dumps(content, ensure_ascii=False).encode()
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
@@ -219,7 +277,7 @@ def _send(outbound: Outbound, url: str, secret: str, message_id: str, body: byte
     """ "ok", or what went wrong."""
     timestamp = int(now().timestamp())
     headers = {
-        "Content-Type": "application/json",
+        "Content-Type": "application/cloudevents+json; charset=utf-8",
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(secret, message_id, timestamp, body),

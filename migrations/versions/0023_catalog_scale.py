@@ -13,7 +13,6 @@ def upgrade() -> None:
         """
 CREATE INDEX ix_resource_updated_at ON resource (updated_at, id);
 CREATE INDEX ix_resource_data_updated_at ON resource (data_updated_at) WHERE data_updated_at IS NOT NULL;
-CREATE INDEX ix_resource_quality_measured_at ON resource_quality (measured_at);
 CREATE INDEX ix_resource_quality_score ON resource_quality (score, resource_id);
 """
     )

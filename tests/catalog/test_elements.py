@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.kernel import history
+from app.kernel import clock, history
 from app.kernel.actor import Role
 from app.kernel.db import Database
 from app.kernel.history import Event
@@ -20,7 +20,7 @@ from app.kernel.outbound import NotReachable, Outbound
 from catalog.following import service as following
 from catalog.following.models import FollowPosition
 from catalog.quality import service as quality
-from catalog.quality.models import Link
+from catalog.quality.models import Link, Quality
 from catalog.quality.scoring import Facts, measure
 from catalog.resources.models import Resource
 from tests.catalog.samples import OPEN, record
@@ -138,14 +138,20 @@ def test_a_delivery_keeps_the_cycle_and_what_has_none_is_not_counted() -> None:
     assert scores({"update_cycle": "other"})["freshness"] is None
 
 
+def measured(database: Database) -> None:
+    """What the worker does until nothing is left."""
+    while quality.measure_due(database):
+        pass
+
+
 def test_agencies_see_their_worst_first(
-    desk: Desk, session: Session, one_transaction: OneTransaction
+    desk: Desk, session: Session, one_transaction: OneTransaction, own_events: None
 ) -> None:
     bad = desk.published(title="无说明", items=[{"name": "甲"}])
     good = desk.published(items=DOCUMENTED)
     call(desk, "POST", f"/resources/{good['id']}/updates", OWNER, 201, json={})
     desk.create()
-    assert quality.measure_due(one_transaction) == 2
+    measured(one_transaction)
     listed = call(desk, "GET", "/quality?limit=1", OWNER)
     assert [one["resource"]["id"] for one in listed["items"]] == [bad["id"]]
     lowered = {one["name"]: one for one in listed["items"][0]["lowered_by"]}
@@ -164,9 +170,40 @@ class Silent(Outbound):
         raise NotReachable()
 
 
-def test_links_are_checked_once_a_week(desk: Desk, session: Session, one_transaction: OneTransaction) -> None:
+def test_quality_follows_the_change_log_and_time(
+    desk: Desk, session: Session, one_transaction: OneTransaction, own_events: None
+) -> None:
+    first, second = desk.published(landing_page="https://open.test/x"), desk.published()
+    measured(one_transaction)
+    before = moments(session)
+    assert set(before) == {UUID(first["id"]), UUID(second["id"])}
+    assert quality.measure_due(one_transaction) == 0
+    call(desk, "POST", f"/resources/{second['id']}/updates", OWNER, 201, json={})
+    measured(one_transaction)
+    after = moments(session)
+    assert after[UUID(first["id"])] == before[UUID(first["id"])]
+    assert after[UUID(second["id"])] > before[UUID(second["id"])]
+    with clock.frozen(clock.now() + quality.KEPT + timedelta(minutes=1)):
+        assert quality.measure_due(one_transaction) == 2
+        assert quality.measure_due(one_transaction) == 0
+    version = call(desk, "GET", f"/resources/{first['id']}", OWNER)["version"]
+    why = {"reason": "职责划转"}
+    call(desk, "POST", f"/resources/{first['id']}/withdraw", ("civil", APPROVER), json=why, version=version)
+    measured(one_transaction)
+    assert set(moments(session)) == {UUID(second["id"])} and session.scalars(select(Link)).all() == []
+
+
+def moments(session: Session) -> dict[UUID, datetime]:
+    """When each was measured last."""
+    session.expire_all()
+    return {row.resource_id: row.measured_at for row in session.scalars(select(Quality))}
+
+
+def test_links_are_checked_once_a_week(
+    desk: Desk, session: Session, one_transaction: OneTransaction, own_events: None
+) -> None:
     resource = desk.published(landing_page="https://open.test/x")
-    quality.measure_due(one_transaction)
+    measured(one_transaction)
     assert quality.check_links(one_transaction, Silent()) == 1
     assert quality.check_links(one_transaction, Silent()) == 0
     link = session.scalars(select(Link)).one()
@@ -241,7 +278,10 @@ def test_followers_hear_what_changed(desk: Desk, tell: Callable[[], int]) -> Non
         "marked": 3
     }
     assert told(desk, reader, "?unread=true") == [] and len(told(desk, reader)) == 3
-    assert len(following.changes_after(desk.town.session, UUID(made[0]["id"]), after=None, limit=9)) == 1
+    events = desk.town.session.scalars(select(Event)).all()
+    passed_on = following.followed(desk.town.session, events, agency_id=desk.town.id("health"))
+    assert {event.act for event in events if event.id in passed_on} == {"revise"}
+    assert following.followed(desk.town.session, events, agency_id=desk.town.id("market")) == set()
 
 
 def test_a_search_finds_what_it_would_find(session: Session) -> None:

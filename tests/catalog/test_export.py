@@ -149,7 +149,7 @@ def city(database: Database) -> Iterator[Database]:
     """A database with the sample city's catalog, all of it one agency's."""
     with database.transaction() as session:
         nation = agencies.register_jurisdiction(
-            session, code="000000", name="国家", name_en="Nation", parent_code=None, by=OPERATOR
+            session, code="100000", name="国家", name_en="Nation", parent_code=None, by=OPERATOR
         )
         office = agencies.register_agency(
             session, name="办公厅", jurisdiction_id=nation.id, credit_code=OFFICE, verified=False, by=OPERATOR

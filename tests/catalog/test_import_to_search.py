@@ -26,7 +26,7 @@ def test_both_catalogs_are_found_in_either_script(
     with database.transaction() as session:
         agencies.register_jurisdiction(
             session,
-            code="000000",
+            code="100000",
             name="国家",
             name_en="Nation",
             parent_code=None,

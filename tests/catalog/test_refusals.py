@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.identity.agencies import register_jurisdiction
 from app.kernel.actor import Role
-from app.kernel.errors import Fault
+from app.kernel.errors import Fault, Invalid
 from catalog.resources import codes
 from catalog.resources import record as records
 from catalog.resources.labels import FIELDS, label
@@ -19,7 +20,7 @@ from catalog.resources.record import ResourceRecord, check_record
 from catalog.resources.review import FilingStatement, statement_faults
 from tests.catalog.samples import MARRIAGES, body
 from tests.catalog.test_resources import STATEMENT, URL, Desk
-from tests.factories import Town
+from tests.factories import OPERATOR, Town
 
 CHINESE, LATIN = re.compile("[\u4e00-\u9fff]"), re.compile("[A-Za-z]{2}")
 SHARED = MARRIAGES["sharing"]
@@ -136,6 +137,16 @@ def test_a_refusal_over_http_says_the_same(client: TestClient, town: Town) -> No
     assert [fault["field"] for fault in told["en"]] == ["/abstract"]
     assert "摘要" in told["zh-CN"][0]["message"] and "abstract" in told["en"][0]["message"]
     assert "第十三条" in told["zh-CN"][0]["rule"] and "Art. 13" in told["en"][0]["rule"]
+
+
+def test_a_division_code(town: Town) -> None:
+    for code in ("990005", "09010X", "9901"):
+        with pytest.raises(Invalid) as refused:
+            register_jurisdiction(
+                town.session, code=code, name="区", name_en="District", parent_code="990100", by=OPERATOR
+            )
+        (fault,) = refused.value.faults
+        speaks(fault, code, code)
 
 
 def test_every_field_of_the_record_has_a_name() -> None:

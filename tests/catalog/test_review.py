@@ -325,3 +325,20 @@ def test_a_draft_of_another_class_gets_another_code(desk: Desk) -> None:
     again = desk.create()
     assert int(again["code"].partition("/")[2]) > int(resource["code"].partition("/")[2])
     assert first not in (again["code"], resource["code"])
+
+
+def test_a_record_is_dated_when_it_is_first_published(desk: Desk) -> None:
+    with frozen(START):
+        resource = desk.published()
+        assert resource["record"]["published_on"] == "2026-09-18"
+        own = desk.published(published_on="2020-01-02")
+        assert own["record"]["published_on"] == "2020-01-02"
+    desk._headers.clear()  # whose sessions are over by then
+    with frozen(START + timedelta(days=30)):
+        revision = revised(desk, resource, abstract="结婚、离婚和补领登记")
+        signed = {"secrecy_review": "a", "personal_information_assessment": "b"}
+        act(desk, revision, "file", ("civil", APPROVER), signed)
+        act(desk, revision, "publish", REVIEWER)
+        again = call(desk, "GET", f"/resources/{resource['id']}", OWNER)
+    assert (again["published_version"], again["record"]["published_on"]) == (2, "2026-09-18")
+    assert again["content_sha256"] == revision["content_sha256"]

@@ -7,7 +7,7 @@ import logging
 import pytest
 from sqlalchemy import func, select, table
 
-from app.demo import sample_city
+from app.demo import desks, sample_city
 from app.demo.load import OPERATOR, CityReport, load_city, one_time_secrets
 from app.demo.provider_table import SCHEMA, TABLE
 from app.identity import agencies, sessions
@@ -15,7 +15,8 @@ from app.identity.models import Agency, Jurisdiction
 from app.kernel.db import Database
 from app.kernel.history import Event
 from app.kernel.keys import ServiceKeys
-from catalog.resources.models import Item, Resource
+from catalog.elements.models import Element
+from catalog.resources.models import Defect, Item, Resource, Revision
 from exchange.delivery.models import ProviderSource
 
 SECRET = "the-provider's-own-credential"
@@ -101,3 +102,14 @@ def test_a_one_time_secret_signs_in_once_and_a_fresh_one_replaces_it(
         assert sessions.sign_in(session, login="housing.clerk", secret=old, seal=keys.seal) is None
     with database.transaction() as session:
         assert sessions.sign_in(session, login="housing.clerk", secret=new, seal=keys.seal) is not None
+
+
+def test_the_desks_show_every_state_of_a_record(database: Database, keys: ServiceKeys) -> None:
+    load(database, keys)
+    assert desks.lay_out(database) and not desks.lay_out(database)
+    with database.transaction() as session:
+        states = set(session.scalars(select(Resource.state)))
+        assert states == {"draft", "filed", "returned", "published"}
+        assert session.scalar(select(func.count()).select_from(Defect)) == 2
+        assert set(session.scalars(select(Revision.state))) == {"draft"}
+        assert set(session.scalars(select(Element.state))) == {"registered", "proposed"}

@@ -13,16 +13,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.kernel import clock, history
 from app.kernel.actor import Role, system_actor
 from app.kernel.db import Database
+from app.kernel.errors import Invalid
 from app.kernel.keys import ServiceKeys
 from app.kernel.mail import Mailer, mailer
 from app.kernel.outbound import Outbound, networks
 from app.kernel.seal import Seal
+from catalog.following import service as following
 from catalog.resources import service as resources
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
@@ -75,18 +77,7 @@ class TestFeed:
         told: Json = world.call("GET", f"/events?{asked}", agency, CLERK)
         return told
 
-    @pytest.fixture
-    def shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A test's one transaction never commits, so the feed reads up to itself."""
-        everything = text("true")
-
-        def events_after(session: Any, cursor: feed.Cursor, *, limit: int) -> list[history.Event]:
-            later = select(history.Event).where(history.Event.position > cursor[1]).where(everything)
-            return list(session.scalars(later.order_by(history.Event.position).limit(limit)))
-
-        monkeypatch.setattr(history, "events_after", events_after)
-
-    def test_each_reads_what_it_may_know(self, world: World, shown: None) -> None:
+    def test_each_reads_what_it_may_know(self, world: World, own_events: None) -> None:
         case = world.filed(world.publish())
         world.act(case, "draft_terms", "civil", CLERK, {"terms": case["terms"]["terms"]})
         mine = {one["act"] for one in self.read(world, "civil", kind="negotiation")["events"]}
@@ -95,7 +86,7 @@ class TestFeed:
         assert self.read(world, "market", kind="negotiation")["events"] == []
         assert {one["kind"] for one in self.read(world, "health")["events"]} == {"request", "negotiation"}
 
-    def test_a_reader_goes_on_where_it_stopped(self, world: World, shown: None) -> None:
+    def test_a_reader_goes_on_where_it_stopped(self, world: World, own_events: None) -> None:
         world.filed(world.publish())
         whole = [one["id"] for one in self.read(world, "health")["events"]]
         seen, cursor = [], ""
@@ -179,6 +170,7 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
         server.server_close()
 
 
+SOURCE = "https://share.test"
 LOCAL = Outbound(networks("127.0.0.0/8"))
 
 
@@ -201,7 +193,7 @@ class TestWebhooks:
             World(session, town, None).publish()  # type: ignore[arg-type]  # no HTTP here
 
     def tell(self, database: Database, seal: Seal) -> None:
-        while webhooks.tell_due(database, LOCAL, seal):
+        while webhooks.tell_due(database, LOCAL, seal, source=SOURCE):
             pass
 
     def kept(self, database: Database, hook: Webhook) -> Webhook:
@@ -250,7 +242,7 @@ class TestWebhooks:
                 town, _ = self.hooked(database, seal, receiver.url)
                 self.publish(database, town)
                 with pytest.raises(KeyboardInterrupt):
-                    webhooks.tell_due(database, Dying(LOCAL), seal)  # type: ignore[arg-type]  # one that dies
+                    webhooks.tell_due(database, Dying(LOCAL), seal, source=SOURCE)  # type: ignore[arg-type]  # one that dies
                 self.tell(database, seal)
                 assert receiver.got == []  # the lease still runs
             with clock.frozen(START + webhooks.LEASE):
@@ -270,6 +262,74 @@ class TestWebhooks:
             self.tell(database, seal)
         assert len(receiver.got) == 4  # all three, from where it stopped
 
+    def test_each_message_is_a_cloud_event(self, database: Database, seal: Seal) -> None:
+        with serving(receiver := Receiver()), clock.frozen(START):
+            town, _ = self.hooked(database, seal, receiver.url)
+            self.publish(database, town)
+            self.tell(database, seal)
+        headers, body = receiver.got[-1]
+        event = json.loads(body)
+        assert headers["content-type"].startswith("application/cloudevents+json")
+        assert (event["specversion"], event["source"], event["type"]) == ("1.0", SOURCE, "resource.publish")
+        assert event["id"] == headers["webhook-id"] and event["subject"] == event["data"]["href"]
+        assert datetime.fromisoformat(event["time"]) == START
+
+    def test_a_trial_is_sent_once_and_told_and_costs_no_message(self, database: Database, seal: Seal) -> None:
+        with serving(receiver := Receiver(503)), clock.frozen(START):
+            town, hook = self.hooked(database, seal, receiver.url)
+            by = town.actor("civil", APPROVER)
+            for result in ("503", "ok"):
+                with database.transaction() as session:
+                    row = session.get_one(Webhook, hook.id)
+                    webhooks.ask_test(session, row, by=by, version=row.version)
+                    assert (row.tested_at, row.test_result) == (None, None)
+                self.tell(database, seal)
+                assert self.kept(database, hook).test_result == result
+            self.publish(database, town)
+            self.tell(database, seal)
+        kinds = [json.loads(body)["type"] for _, body in receiver.got]
+        assert kinds[:2] == ["webhook.test"] * 2 and len(kinds) == 5
+        assert self.kept(database, hook).failures == 0
+
+    def test_what_was_sent_is_sent_again_with_the_same_ids(self, database: Database, seal: Seal) -> None:
+        with serving(receiver := Receiver()):
+            with clock.frozen(START):
+                town, hook = self.hooked(database, seal, receiver.url)
+                self.publish(database, town)
+                self.tell(database, seal)
+            later = START + timedelta(hours=1)
+            with clock.frozen(later):
+                self.publish(database, town)
+                self.tell(database, seal)
+                for since in (later, START):
+                    with database.transaction() as session:
+                        row = session.get_one(Webhook, hook.id)
+                        by = town.actor("civil", APPROVER)
+                        webhooks.replay(session, row, since=since, by=by, version=row.version)
+                    self.tell(database, seal)
+                with database.transaction() as session, pytest.raises(Invalid):
+                    row = session.get_one(Webhook, hook.id)
+                    ahead = later + timedelta(days=1)
+                    webhooks.replay(session, row, since=ahead, by=by, version=row.version)
+        ids = [headers["webhook-id"] for headers, _ in receiver.got]
+        assert len(ids) == 6 + 3 + 6 and ids[6:9] == ids[3:6] and ids[9:] == ids[:6]
+
+    def test_what_the_agency_follows_arrives_without_who_did_it(self, database: Database, seal: Seal) -> None:
+        with serving(receiver := Receiver()), clock.frozen(START):
+            with database.transaction() as session:
+                town = Town(session)
+                reader, approver = town.actor("health", CLERK), town.actor("health", APPROVER)
+                following.follow(session, agency_id=town.id("civil"), by=reader)
+                webhooks.register(
+                    session, url=receiver.url, kinds=["followed"], by=approver, outbound=LOCAL, seal=seal
+                )
+            self.publish(database, town)
+            self.tell(database, seal)
+        ((_, body),) = receiver.got  # neither the draft nor its filing
+        event = json.loads(body)
+        assert event["type"] == "followed.publish" and event["data"]["actor_name"] == ""
+        assert event["data"]["content"] is None and event["data"]["href"].startswith("/api/v1/resources/")
+
     def test_the_secret_is_shown_once_and_replaced(self, world: World) -> None:
         where = {"url": "https://hooks.example.gov.cn/zt", "kinds": ["negotiation"]}
         made = world.call("POST", "/webhooks", "civil", APPROVER, body=where, expect=201)
@@ -279,7 +339,7 @@ class TestWebhooks:
         second = world.call("POST", f"{path}/issue_secret", "civil", APPROVER, version=2)["secret"]
         assert first.startswith("whsec_") and first != second
         assert world.call("POST", f"{path}/pause", "civil", APPROVER, version=3)["allowed"] == [
-            "issue_secret", "resume", "remove",
+            "issue_secret", "resume", "test", "replay", "remove",
         ]  # fmt: skip
 
     @pytest.mark.parametrize(
