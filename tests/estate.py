@@ -28,7 +28,7 @@ from app.kernel.timestamping import LedgerTimestamp
 from app.main import create_app
 from app.settings import Settings
 from exchange.delivery.protocol import ReceiptBatch
-from tests.conftest import PUBLIC_URL, AsService, OneTransaction
+from tests.conftest import PUBLIC_URL, AsService
 from tests.delivery.systems import GATEWAY_URL, HTTP_SOURCE, Calls, System, system
 from tests.estate_calls import APPROVER, CLERK, NOT_THERE, WHY, Call, on
 from tests.estate_catalog import CatalogPart

@@ -173,7 +173,7 @@ def _holds(values: ColumnElement[list[str]]) -> Callable[[str], ColumnElement[bo
 
 
 _STATED = Resource.record["licence"].astext
-_BARE = func.lower(func.rtrim(func.regexp_replace(_STATED, "^.*://", ""), "/"))
+_STATED_BARE = func.lower(func.rtrim(func.regexp_replace(_STATED, "^.*://", ""), "/"))
 
 
 def _licensed(licence_id: str) -> ColumnElement[bool]:
@@ -188,7 +188,7 @@ def _licensed(licence_id: str) -> ColumnElement[bool]:
 
 def _stated_as(licence: CkanLicence) -> ColumnElement[bool]:
     names = [name for name in LICENCES if ckan.licence_of(name) is licence]
-    return or_(ckan.bare(licence.url) == _BARE, _STATED.in_(names))
+    return or_(_STATED_BARE.in_([ckan.bare(licence.url)]), _STATED.in_(names))
 
 
 def _always(holds: str) -> Callable[[str], ColumnElement[bool]]:
