@@ -52,7 +52,9 @@ def everything(stage: Stage) -> dict[str, tuple[int, int]]:
     session.flush()
     queries = [
         f"SELECT '{name}', count(*), coalesce(sum(hashtext(t::text)), 0)::bigint FROM {name} AS t"
-        for name in [*metadata.tables, "procrastinate_jobs"]
+        for name in (
+            {*metadata.tables, "procrastinate_jobs"} - {"personal_read"}
+        )  # a read leaves its trace there
     ]
     rows = session.execute(text(" UNION ALL ".join(queries))).all()
     session.commit()

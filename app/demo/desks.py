@@ -91,7 +91,8 @@ def _register_elements(session: Session) -> None:
             session, element, agency_id=agency_id, basis=basis, expected_version=element.version, by=authority
         )
         named = select(Item, Resource).join(Resource, Resource.id == Item.resource_id)
-        for item, resource in session.execute(named.where(Item.name == meaning.name).limit(12)).all():
+        theirs = named.where(Item.name == meaning.name, Resource.jurisdiction_id == own.jurisdiction_id)
+        for item, resource in session.execute(theirs.order_by(Resource.code).limit(12)).all():
             elements.judge(session, resource, item.code, element=element, same=True, by=authority)
     clerk = _actor(session, "civil.clerk")
     assert clerk.agency_id is not None
@@ -127,6 +128,7 @@ def _work_on_records(session: Session) -> None:
     copy = revisions.open_revision(
         session, marriages, reason="婚姻登记条例修订，登记不再限于户籍地", by=clerk
     )
+    copy = revisions.find_revision(session, copy.id, by=clerk)
     record = ResourceRecord.model_validate(marriages.record)
     record = record.model_copy(update={"abstract": f"{record.abstract or ''}（含跨省通办登记）"[:256]})
     revisions.edit(session, copy, record=record, expected_version=copy.version, by=clerk)

@@ -113,6 +113,8 @@ def edit(
     completed = service.as_own(
         record, agencies.agency(session, resource.agency_id), resource.code, in_force.items
     )
+    if in_force.published_on is not None:  # the date of the first publication stands where no other is stated
+        completed = service.dated(completed, in_force)
     data = {"content_sha256": content_hash(completed).hex()}
     _advance(session, revision, "edit", by=by, expected_version=expected_version, data=data)
     faults = check_record(completed, for_filing=False)

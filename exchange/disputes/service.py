@@ -21,6 +21,7 @@ from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Fault, Invalid, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
+from app.kernel.sight import seeing_all
 from app.kernel.text import Text
 from exchange import attachments, holdings
 from exchange.agreements.models import Agreement
@@ -167,7 +168,9 @@ def refer(session: Session, dispute: Dispute, *, reason: str, by: Actor, version
     if competent == dispute.authority_id:
         message = Text("本主管部门即有管辖权", "this authority is the competent one")
         raise Invalid(faults=[Fault("/authority_id", message, Text("809 第二十八条", "Decree 809 Art. 28"))])
-    dispute.authority_id = competent
+    with seeing_all(session):  # the dispute passes out of the sight of who hands it on
+        dispute.authority_id = competent
+        session.flush()
 
 
 def withdraw(session: Session, dispute: Dispute, *, reason: str | None, by: Actor, version: int) -> None:

@@ -148,9 +148,7 @@ OFFICE = credit_code(1)
 def city(database: Database) -> Iterator[Database]:
     """A database with the sample city's catalog, all of it one agency's."""
     with database.transaction() as session:
-        nation = agencies.register_jurisdiction(
-            session, code="100000", name="国家", name_en="Nation", parent_code=None, by=OPERATOR
-        )
+        nation = agencies.jurisdiction_by_code(session, "100000")
         office = agencies.register_agency(
             session, name="办公厅", jurisdiction_id=nation.id, credit_code=OFFICE, verified=False, by=OPERATOR
         )

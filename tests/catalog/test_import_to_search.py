@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.identity import agencies
-from app.kernel.actor import ANONYMOUS, system_actor
+from app.kernel.actor import ANONYMOUS
 from app.kernel.db import Database
 from catalog.imports.run import ImportOptions, import_file
 from catalog.search import indexing, service
@@ -23,15 +22,6 @@ def found(database: Database, index: CatalogIndex, typed: str) -> list[service.F
 def test_both_catalogs_are_found_in_either_script(
     database: Database, shared_data: Path, tmp_path: Path
 ) -> None:
-    with database.transaction() as session:
-        agencies.register_jurisdiction(
-            session,
-            code="100000",
-            name="国家",
-            name_en="Nation",
-            parent_code=None,
-            by=system_actor("operator"),
-        )
     seen: list[int] = []
     taoyuan = shared_data / "taoyuan-catalogue" / "catalogue.csv"
     report = import_file(database, taoyuan, ImportOptions(mapping="taoyuan"), seen.append)
