@@ -209,11 +209,12 @@ def attachments_of(session: Session, kind: str, subject_id: UUID) -> list[Attach
     return [AttachmentOut.model_validate(row) for row in session.scalars(query.order_by(Attachment.id))]
 
 
-def _quarantine(request: Request) -> bool:
+def quarantine_of(request: Request) -> bool:
+    """Whether files wait for the scanner before they are handed out."""
     return request.app.state.settings.scanner is not None
 
 
-Quarantine = Annotated[bool, Depends(_quarantine)]
+Quarantine = Annotated[bool, Depends(quarantine_of)]
 """Whether files wait for a virus scanner before anybody may have them."""
 
 

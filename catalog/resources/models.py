@@ -49,10 +49,6 @@ class Resource(Base, Stateful):
         Index("ix_resource_agency_id", "agency_id", "id"),
         Index("ix_resource_state", "state", "id"),
         Index("ix_resource_updated_at", "updated_at", "id"),
-        Index(
-            "ix_resource_data_updated_at", "data_updated_at",
-            postgresql_where=text("data_updated_at IS NOT NULL"),
-        ),
         CheckConstraint("is_open = (openness = 'unconditional')", name="is_open"),
         CheckConstraint(
             "sharing_type IS DISTINCT FROM 'not_shared' OR openness = 'not_open'", name="not_shared"

@@ -12,7 +12,6 @@ def upgrade() -> None:
     op.execute(
         """
 CREATE INDEX ix_resource_updated_at ON resource (updated_at, id);
-CREATE INDEX ix_resource_data_updated_at ON resource (data_updated_at) WHERE data_updated_at IS NOT NULL;
 CREATE INDEX ix_resource_quality_score ON resource_quality (score, resource_id);
 """
     )

@@ -132,7 +132,7 @@ def me_page(view: Annotated[View, looking("console.me")]) -> Response:
 @router.post("/me/sessions/{id:uuid}/end", operation_id="console.end_session")
 def end_session(view: Annotated[View, looking("console.end_session")], id: UUID) -> Response:
     """Sign out elsewhere."""
-    people.end_one_session(id, view.actor, view.session)
+    people.end_one_session(id, view.actor, view.request, view.session)
     return view.to("/me")
 
 

@@ -15,6 +15,7 @@ from app.console.sheets import Cell, Choice, Register, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
+from exchange.attachments import quarantine_of
 from exchange.disputes import api, precedents, service
 from exchange.disputes.models import Dispute
 from exchange.disputes.states import CAUSES, DISPUTE, GRANTS, OUTCOMES
@@ -193,7 +194,8 @@ def read_attachment(
     seen: Annotated[Seen[Dispute], looking_at("console.dispute_attachment", service.find_dispute)],
 ) -> Response:
     """The content of a piece of evidence, as a download."""
-    return api.read_attachment(seen.asked, seen.view.request.path_params["attachment_id"])
+    request = seen.view.request
+    return api.read_attachment(seen.asked, request.path_params["attachment_id"], quarantine_of(request))
 
 
 @router.get("/rulings", operation_id="console.rulings")

@@ -20,6 +20,7 @@ from app.kernel.calendar import BEIJING
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from exchange.agreements.models import Agreement
+from exchange.attachments import quarantine_of
 from exchange.disputes import api as disputes
 from exchange.negotiations import api, wire
 from exchange.negotiations.case import current_terms, find_negotiation, moment_of
@@ -243,7 +244,8 @@ def read_attachment(
     seen: Annotated[Seen[Negotiation], looking_at("console.negotiation_attachment", find_negotiation)],
 ) -> Response:
     """The content of an attachment, as a download."""
-    return api.read_attachment(seen.asked, seen.view.request.path_params["attachment_id"])
+    request = seen.view.request
+    return api.read_attachment(seen.asked, request.path_params["attachment_id"], quarantine_of(request))
 
 
 @router.post("/negotiations/{id:uuid}/request_narrower", operation_id="console.request_narrower")
