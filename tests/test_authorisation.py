@@ -16,18 +16,13 @@ from itertools import product
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from sqlalchemy import event
 
-from app.console.install import ROUTERS as PAGES_OF
-from app.console.view import LIKE
-from app.identity.permissions import REGISTRY
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
-from tests.console.conftest import PAGE
 from tests.estate import estate_on
 from tests.estate_calls import ROUTES
-from tests.stage import PEOPLE, ROLES, ROWS, Stage, letter
+from tests.stage import PEOPLE, ROLES, ROWS, Stage
 from tests.test_interface import headers_of
 
 NOBODYS = "018f0000-0000-7000-8000-00000000ffff"
@@ -160,89 +155,3 @@ def test_lists_hold_nothing_that_is_hidden(stage: Stage, operation: str) -> None
         seen |= told
         withheld |= hidden
     assert seen & withheld
-
-
-# --- The console's pages and buttons, by the same table. What a route of the console has to do with the API stands
-# on the route: LIKE for pages, its name for the forms of acts.
-
-CONSOLE = [route for router in PAGES_OF for route in router.routes if isinstance(route, APIRoute)]
-OF_A_CASE = [route for route in CONSOLE if "{" in route.path]
-OF_NO_CASE = [route for route in CONSOLE if "{" not in route.path and "GET" in (route.methods or ())]
-FORM = {"sec-fetch-site": "same-origin", "accept": PAGE["accept"]}
-REFUSED = "-H"
-
-
-def kind_of(route: APIRoute) -> str | None:
-    """Of the form route of a kind's acts, the kind."""
-    found = re.fullmatch(r"console\.(\w+)_act", str(route.operation_id))
-    return found[1] if found and route.path.endswith("/{act}") else None
-
-
-def rows_of(route: APIRoute) -> list[tuple[str, str]]:
-    """The rows of the API's table that hold for the route, too."""
-    kind = kind_of(route)
-    if kind is None:
-        return [key for key in ROWS if key[0] == LIKE.get(str(route.operation_id)) and key[1] != "-"]
-    return [key for key in ROWS if key[0].startswith(f"{kind}.") and "POST" in (ROUTES[key[0]].methods or ())]
-
-
-@pytest.mark.parametrize("route", OF_A_CASE, ids=lambda route: route.operation_id)
-def test_every_route_of_a_case_is_in_the_table(route: APIRoute) -> None:
-    assert rows_of(route), (
-        f"{route.path}: permit_page(like=…) an operation of the API with rows in authorisation.csv"
-    )
-
-
-def answers(stage: Stage, column: str, sent: dict[str, Any]) -> str:
-    """What everybody of a column gets, in the order of ROLES."""
-
-    async def ask() -> str:
-        async with stage.caller() as client:
-            return "".join([
-                letter_of(await client.request(**sent, headers={**FORM, **credential}))
-                for credential in stage.people[column]
-            ])  # fmt: skip
-
-    return asyncio.run(ask())
-
-
-def letter_of(answer: Any) -> str:
-    to_sign_in = answer.status_code == 303 and answer.headers["location"].startswith("/sign-in")
-    return "-" if to_sign_in else letter(answer.status_code)
-
-
-@pytest.mark.parametrize("route", OF_NO_CASE, ids=lambda route: route.operation_id)
-def test_pages_of_no_case_are_for_their_roles(stage: Stage, route: APIRoute) -> None:
-    row = REGISTRY[str(route.operation_id)]
-    column = "authority" if row.authority else "provider"
-    wanted = ["A" if row.anonymous or role in row.roles else "-" for role in ROLES]
-    got = answers(stage, column, {"method": "GET", "url": route.path})
-    assert [letter if letter in REFUSED else "A" for letter in got] == wanted
-
-
-PAGES = [(route, key) for route in OF_A_CASE if "GET" in (route.methods or ()) for key in rows_of(route)]
-FORMS = [(route, key) for route in OF_A_CASE if kind_of(route) for key in rows_of(route)]
-
-
-def same_as_the_table(stage: Stage, route: APIRoute, key: tuple[str, str], **sent: Any) -> None:
-    path = re.sub(r"\{id[^}]*\}", str(stage.estate.calls[key].names[0]), route.path)
-    for column in PEOPLE:
-        wanted = ROWS[key][column]
-        got = answers(stage, column, {"url": path.replace("{act}", key[0].partition(".")[2]), **sent})
-        shown = [
-            (a if a in REFUSED else "A", b if b in REFUSED else "A")
-            for a, b in zip(got, wanted, strict=False)
-        ]
-        assert all(page == table for page, table in shown), f"{column}: {got} instead of {wanted}"
-
-
-@pytest.mark.parametrize(("route", "key"), PAGES, ids=lambda value: getattr(value, "operation_id", value))
-def test_a_page_is_for_whom_the_api_answers(stage: Stage, route: APIRoute, key: tuple[str, str]) -> None:
-    same_as_the_table(stage, route, key, method="GET")
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(("route", "key"), FORMS, ids=lambda value: getattr(value, "operation_id", value))
-def test_a_button_is_for_whom_the_api_lets_act(stage: Stage, route: APIRoute, key: tuple[str, str]) -> None:
-    version = stage.estate.calls[key].version
-    same_as_the_table(stage, route, key, method="POST", data={"version": str(version)})

@@ -17,8 +17,8 @@ from app.identity.permissions import REGISTRY
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from tests.console.conftest import PAGE
-from tests.estate import ROUTES as API
 from tests.estate import estate_on
+from tests.estate_calls import ROUTES as API
 from tests.stage import PEOPLE, ROLES, ROWS, Stage, letter
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
