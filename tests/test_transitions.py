@@ -87,6 +87,7 @@ received   preview  WORKER         previewed
 received   refuse   WORKER         refused
 received   cancel   O.k            cancelled
 previewed  commit   O.k,HARVESTER  committing
+previewed  file     O.a            committing
 previewed  cancel   O.k            cancelled
 committing finish   WORKER         finished
 committing refuse   WORKER         refused
