@@ -48,6 +48,8 @@ ACTS = {
 POLICY_ACTS = {
     "adopt": Act(
         policies.adopt,
+        OptionalReason,
+        (NOTE,),
         says=Text("此后符合规则的申请当即同意。", "From now on what the rule covers is agreed at once."),
     ),
     "discard": Act(policies.discard, OptionalReason, (NOTE,), grave=True),
