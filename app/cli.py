@@ -104,16 +104,30 @@ def gateway(
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = DEFAULT_PORT + 1,
     url: Annotated[str | None, typer.Option(help="需求方访问本网关的地址 where requesters reach it")] = None,
+    networks: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ZHENGTONG_PROVIDER_NETWORKS",
+            help="提供方所在的私有网络，如 10.1.0.0/16；默认不限 private networks of providers; any by default",
+        ),
+    ] = None,
+    lost_touch_after: Annotated[
+        float,
+        typer.Option(min=1, help="与中心失联多少秒后停止交付 seconds without the centre until it stops"),
+    ] = 60,
 ) -> None:
     """运行网关：只放行约定的内容。Run a gateway, which lets through what was agreed and nothing else."""
     from app.kernel.keys import load_private_jwk
+    from app.kernel.outbound import EVERYWHERE
+    from app.kernel.outbound import networks as read_networks
     from app.processes import die_with_parent
     from exchange.delivery.run import GatewaySettings, run_gateway
 
     die_with_parent()
     settings = GatewaySettings(
         centre=centre, issuer=issuer, client_id=client_id, key=load_private_jwk(key),
-        data=data_folder(data), host=host, port=port, url=url,
+        data=data_folder(data), host=host, port=port, url=url, lost_touch_after_s=lost_touch_after,
+        networks=EVERYWHERE if networks is None else read_networks(networks),
     )  # fmt: skip
     run_gateway(settings)
 

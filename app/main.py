@@ -52,6 +52,7 @@ from exchange import use as exchange_use
 from exchange.agreements.api import router as agreements_router
 from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
+from exchange.delivery.changes import Changes
 from exchange.disputes.api import router as disputes_router
 from exchange.disputes.precedents import router as rulings_router
 from exchange.negotiations.api import router as negotiations_router
@@ -153,6 +154,7 @@ def stand_on(app: FastAPI, settings: Settings, database: Database, keys: Service
     app.state.tokens = TokenIssuer(settings.public_url, keys.token)
     app.state.published_keys = PublishedKeys(fetch_by(settings.outbound))
     app.state.limiter = Limiter()
+    app.state.changes = Changes(database.url)
     app.state.provider = _provider(settings, database)
 
 

@@ -39,6 +39,7 @@ from exchange import attachments
 from exchange import use as exchange_use
 from exchange.agreements import service as agreements
 from exchange.corrections import service as corrections
+from exchange.delivery.anomalies import mark_anomalies
 from exchange.disputes import service as disputes
 from exchange.negotiations import clocks as negotiations
 from exchange.telling import digests, webhooks
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 use.told_by(exchange_use.use_of)
 
+UNUSUAL_EVERY_S = 300.0
 SEQUENCE_EVERY_S = 0.5
 INDEX_EVERY_S = 0.3
 SWEEP_EVERY_S = 5.0
@@ -165,7 +167,12 @@ def start_loops(settings: Settings, database: Database, keys: ServiceKeys) -> Lo
         with database.transaction() as session:
             return digests.enqueue_due(session)
 
+    def mark_unusual() -> int:
+        with database.transaction() as session:
+            return mark_anomalies(session)
+
     loops = Loops()
+    loops.every(UNUSUAL_EVERY_S, mark_unusual)
     loops.every(SEQUENCE_EVERY_S, sequence)
     loops.every(SWEEP_EVERY_S, sweep)
     loops.every(INDEX_EVERY_S, follow)

@@ -14,8 +14,23 @@ from uuid import UUID
 import msgspec
 
 from exchange.masks import Cover, cover_of
-from exchange.scope import Both, Condition, Record, SqlCondition, items_of, parse_scope, sql_of, test_of
+from exchange.scope import (
+    Both,
+    Comparison,
+    Condition,
+    Record,
+    SqlCondition,
+    items_of,
+    parse_scope,
+    sql_of,
+    test_of,
+    value_of,
+)
 from exchange.terms import ItemTerm, Terms
+
+REMEMBERED = 1000  # verdicts of a scope
+REMEMBERED_BYTES = 200
+_RAW = {msgspec.Raw}
 
 
 class OutsideTerms(Exception):
@@ -80,16 +95,17 @@ class JsonProjection:
         codes = list(dict.fromkeys([*terms.items, *sorted(terms.looks_at)]))
         names = [f"f{position}" for position in range(len(codes))]
         name_of = dict(zip(codes, names, strict=True))
-        untouched = {code for code, cover in covers.items() if cover is None}
+        masked = {code for code, cover in covers.items() if cover is not None}
         record = msgspec.defstruct(
             "AgreedRecord",
             [
-                (name, msgspec.Raw | msgspec.UnsetType if code in untouched else object, msgspec.UNSET)
+                (name, object if code in masked else msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
                 for code, name in name_of.items()
             ],
             rename={name: code for code, name in name_of.items()},
         )
         self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
+        self._verdicts: dict[bytes | tuple[bytes, ...], bool] = {}
         self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
         self._masked = [(name_of[code], cover) for code, cover in covers.items() if cover is not None]
         page: Any = list[record]  # type: ignore[valid-type]
@@ -105,6 +121,11 @@ class JsonProjection:
 
         Raises msgspec.DecodeError where the body is not such a page.
         """
+        admitted, held = self.read(body)
+        return self.lines(admitted), held
+
+    def read(self, body: bytes) -> tuple[list[Any], int]:
+        """The admitted records, masked, for `lines` or `joined` to write; else as `records`."""
         try:
             str(body, "utf-8")  # the decoder passes bytes that are not UTF-8 inside untouched values
             page = self._decoder.decode(body)
@@ -113,31 +134,53 @@ class JsonProjection:
         except RecursionError:
             raise msgspec.DecodeError("nested too deeply") from None
         held = page.records if self._in_envelope else page
-        return [self._one_line(record) for record in held if self._admit(record)], len(held)
-
-    def _one_line(self, record: Any) -> bytes:
-        written = self._encoder.encode(record)
-        if b"\n" in written or b"\r" in written:  # inside a nested value that passes as its own bytes
-            return msgspec.json.format(written, indent=-1)
-        return written
-
-    def _admit(self, record: Any) -> bool:
-        """Test a decoded record and mask it in place."""
-        if self._seen:
-            seen: dict[str, object] = {}
-            for code, name in self._seen:
+        admitted = [record for record in held if self._covers(record)] if self._seen else held
+        for name in self._unsent:
+            for record in admitted:
+                setattr(record, name, msgspec.UNSET)
+        for name, cover in self._masked:
+            for record in admitted:
                 value = getattr(record, name)
                 if value is not msgspec.UNSET:
-                    seen[code] = self._value.decode(value) if type(value) is msgspec.Raw else value
-            if not self._terms.admits(seen):
-                return False
-        for name in self._unsent:
-            setattr(record, name, msgspec.UNSET)
-        for name, cover in self._masked:
+                    setattr(record, name, cover(value))
+        return admitted, len(held)
+
+    def lines(self, admitted: list[Any]) -> list[bytes]:
+        """Each record as one line of JSON."""
+        written = self._encoder.encode_lines(admitted)
+        lines = written.split(b"\n")[:-1]
+        if len(lines) == len(admitted) and b"\r" not in written:
+            return lines
+        # a line end inside a nested value that passes as its own bytes
+        return [msgspec.json.format(self._encoder.encode(record), indent=-1) for record in admitted]
+
+    def joined(self, admitted: list[Any]) -> bytes:
+        """The records as JSON with commas between them."""
+        return self._encoder.encode(admitted)[1:-1]
+
+    def _covers(self, record: Any) -> bool:
+        """Does the scope cover a decoded record? What was found for the same bytes is remembered: scopes mostly
+        look at states and districts."""
+        sent = [getattr(record, name) for _, name in self._seen]
+        if {type(raw) for raw in sent} != _RAW:  # absent, or masked: a value and not bytes
+            return self._tested(record)
+        key = bytes(sent[0]) if len(sent) == 1 else tuple(map(bytes, sent))
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = self._tested(record)
+            if sum(len(bytes(raw)) for raw in sent) <= REMEMBERED_BYTES:
+                if len(self._verdicts) >= REMEMBERED:
+                    self._verdicts.clear()
+                self._verdicts[key] = verdict
+        return verdict
+
+    def _tested(self, record: Any) -> bool:
+        seen: dict[str, object] = {}
+        for code, name in self._seen:
             value = getattr(record, name)
             if value is not msgspec.UNSET:
-                setattr(record, name, cover(value))
-        return True
+                seen[code] = self._value.decode(value) if type(value) is msgspec.Raw else value
+        return self._terms.admits(seen)
 
 
 def compile_terms(
@@ -170,6 +213,23 @@ def compile_terms(
             raise OutsideTerms(hidden)
         condition = narrower if condition is None else Both((condition, narrower))
     return CompiledTerms(tuple(item for item in part.items if item.code in wanted), condition, mask_key)
+
+
+def compile_question(terms: Terms, resource_id: UUID, values: Mapping[str, object]) -> CompiledTerms:
+    """Compile the question whether a record within the scope has all of these `values` (核验). Masks say nothing
+    here: what the requester names itself is compared, and no value leaves.
+
+    Values are as CQL2 JSON writes them: text, number, truth value, {"date": …}, {"timestamp": …}.
+    Raises OutsideTerms for items that are not agreed, ScopeInvalid for what is no value.
+    """
+    part = terms.resource(resource_id)
+    if part is None:
+        raise OutsideTerms(())
+    if beyond := values.keys() - {item.code for item in part.items}:
+        raise OutsideTerms(beyond)
+    asked = tuple(Comparison("=", code, value_of(value)) for code, value in values.items())
+    scope = () if part.scope is None else (parse_scope(part.scope),)
+    return CompiledTerms((), Both((*asked, *scope)), b"")
 
 
 def _exact(written: str) -> Decimal:

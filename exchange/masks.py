@@ -101,12 +101,12 @@ def _of_text(cover: Callable[[str], str]) -> Cover:
 
     def covered(value: object) -> object:
         match value:
+            case str():  # first, because nearly every value is one
+                return cover(value)
             case None:
                 return None
             case bool():
                 return HIDDEN
-            case str():
-                return cover(value)
             case int():
                 return cover(str(value)) if abs(value) < 10**40 else HIDDEN
             case date():

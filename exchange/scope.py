@@ -212,12 +212,12 @@ def _condition(node: Any, depth: int = 0) -> Condition:  # noqa: PLR0911 - one f
             return Like(_item(arguments[0]), _pattern(arguments[1]))
         case "in":
             item = _item(arguments[0])
-            return Either(tuple(Comparison("=", item, _value(value)) for value in arguments[1]))
+            return Either(tuple(Comparison("=", item, value_of(value)) for value in arguments[1]))
         case "between":
-            item, low, high = _item(arguments[0]), _value(arguments[1]), _value(arguments[2])
+            item, low, high = _item(arguments[0]), value_of(arguments[1]), value_of(arguments[2])
             return Both((Comparison(">=", item, low), Comparison("<=", item, high)))
         case "=" | "<>" | "<" | "<=" | ">" | ">=":
-            return Comparison(operator, _item(arguments[0]), _value(arguments[1]))
+            return Comparison(operator, _item(arguments[0]), value_of(arguments[1]))
         case _:
             raise ScopeInvalid(
                 Text("不支持的运算“{op}”", "“{op}” is not supported here").with_(op=str(operator)[:40])
@@ -234,7 +234,8 @@ def _item(node: Any) -> str:
     raise ScopeInvalid(Text("运算符左侧应为信息项", "the left side must be an information item"))
 
 
-def _value(node: Any) -> Value:
+def value_of(node: Any) -> Value:
+    """A value as CQL2 JSON writes it. Raises ScopeInvalid."""
     match node:
         case bool() | str():
             return node

@@ -146,6 +146,9 @@ class Purpose(_Frozen):
     legal_basis: Line
 
 
+HOURS = r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"
+
+
 class Quota(_Frozen):
     """Limits of one agreement, over all its clients; a day is a calendar day in the centre's time zone."""
 
@@ -155,6 +158,7 @@ class Quota(_Frozen):
     concurrent_calls: Annotated[int, Field(ge=1, le=1000)] | None = (
         None  # at the same moment; None: as many as come
     )
+    hours: Annotated[str, StringConstraints(pattern=HOURS)] | None = None  # "22:00-06:00": served then alone
 
 
 class Method(StrEnum):
@@ -433,11 +437,11 @@ def _entries(terms: Terms) -> dict[str, _Entry]:
         ("/retention_days", Text("留存天数", "Days kept"), terms.retention_days),
         ("/disposal", Text("到期处置", "Disposal"), terms.disposal),
         ("/security_measures", Text("安全措施", "Security measures"), terms.security_measures),
+        ("/quota/concurrent_calls", Text("并发调用数", "Calls at the same time"), quota.concurrent_calls),
+        ("/quota/hours", Text("服务时段", "Hours of service"), quota.hours),
     ):
-        entries[path] = label, _same(value)
-    if quota.concurrent_calls is not None:
-        label = Text("并发调用数", "Calls at the same time")
-        entries["/quota/concurrent_calls"] = label, _same(quota.concurrent_calls)
+        if value is not None:
+            entries[path] = label, _same(value)
     return entries
 
 

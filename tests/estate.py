@@ -27,6 +27,7 @@ from app.kernel.ledger import LedgerEntry
 from app.kernel.timestamping import LedgerTimestamp
 from app.main import create_app
 from app.settings import Settings
+from exchange.delivery.changes import Changes
 from exchange.delivery.protocol import ReceiptBatch
 from tests.conftest import PUBLIC_URL, AsService
 from tests.delivery.systems import GATEWAY_URL, HTTP_SOURCE, Calls, System, system
@@ -123,7 +124,7 @@ class Estate(CatalogPart, ExchangePart):
         wanted = {"agreement_id": self.agreement["id"], "purpose": "check"}
         self._add("grant.issue", "in force", Call(body=wanted))
         self._add("grant.revoke", "issued", Call((reported.grant_id,)))
-        self._add("gateway.state", "-", Call())
+        self._add("gateway.state gateway.changes", "-", Call())
         batch = msgspec.to_builtins(ReceiptBatch(receipts=[reported.receipt()]))
         self._add("gateway.receipts", "-", Call(body=batch))
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
@@ -177,10 +178,11 @@ def estate_on(database: Database, keys: ServiceKeys, data: Path) -> Iterator[Est
     settings = Settings(data=data, database_url="", public_url=PUBLIC_URL, gateway_url=GATEWAY_URL)
     with database.engine.connect() as connection, clock.frozen(START):
         outer = connection.begin()
-        in_it = AsService(database, connection)
+        app = create_app(settings, AsService(database, connection), keys)
+        app.state.changes = Changes(database.url, stream_s=0.02)
         with (
             Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session,
-            TestClient(create_app(settings, in_it, keys), base_url=PUBLIC_URL) as client,
+            TestClient(app, base_url=PUBLIC_URL) as client,
         ):
             yield Estate(World(session, Town(session), client), keys.ledger)
         outer.rollback()

@@ -70,8 +70,17 @@ ROWS = (
 )
 
 DATA_CORRECTED = "data_corrected"
-# What the history tells beside acts.
-NOTES = {DATA_CORRECTED: Text("提供方更正了数据", "the provider corrected its data")}
+DORMANT_USE, SUDDEN_BULK, PROBING, SCANNING = "dormant_use", "sudden_bulk", "probing", "scanning"
+# What the history tells beside acts; the unusual in use is found by `exchange.delivery.anomalies`.
+NOTES = {
+    DATA_CORRECTED: Text("提供方更正了数据", "the provider corrected its data"),
+    DORMANT_USE: Text("异常：长期未用后突然调用", "unusual: used again after a long silence"),
+    SUDDEN_BULK: Text("异常：当日用量远超平常", "unusual: far more records today than on other days"),
+    PROBING: Text("异常：一小时内多次被拒", "unusual: refused many times within an hour"),
+    SCANNING: Text(
+        "异常：连续取满，疑似遍历", "unusual: call after call takes all it can, as if to copy everything"
+    ),
+}
 
 AGREEMENT = Machine("agreement", states=STATES, acts=ACTS, rows=ROWS)
 

@@ -6,10 +6,10 @@ Owns the gateway's refusals and the agreements it knows. Asks nobody: everything
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import parse_qsl
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, TooMany, Unavailable
 from app.kernel.text import Text
-from exchange.compiler import CompiledTerms, OutsideTerms, compile_terms
+from exchange.compiler import CompiledTerms, OutsideTerms, compile_question, compile_terms
 from exchange.delivery.journal import Usage
 from exchange.delivery.pages import Fetch
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 KNOWN_GRANTS = 20_000
 KNOWN_CALLS = 500  # prepared forms kept per agreement
 OFFSET_LIMIT = 10_000_000
-SERVED = (Method.API, Method.BULK)
+RECORDS = (Method.API, Method.BULK)  # methods whose records leave
+SERVED = (*RECORDS, Method.VERIFICATION)
 _ALGORITHMS = ["EdDSA", "Ed25519"]
 
 
@@ -74,6 +75,11 @@ class QuotaUsedUp(TooMany):
     title = Text("已超出约定的用量", "The agreed quota is used up")
 
 
+class OutOfHours(NotPermitted):
+    slug = "out-of-hours"
+    title = Text("不在约定的服务时段内", "Outside the agreed hours")
+
+
 class SourceMissing(Unavailable):
     slug = "source-missing"
     title = Text("提供方尚未接入该资源的数据源", "The provider has not connected a source for this resource")
@@ -90,6 +96,16 @@ class DataRequest:
     narrowed_by: str | None = None
     limit: int | None = None
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """核验: is there a record that has all of `values`? As the caller wrote it."""
+
+    agreement_id: str
+    resource_id: str
+    purpose: str
+    values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +217,25 @@ class Agreement:
     def _compile(
         self, resource_id: str, items: tuple[str, ...] | None, narrowed_by: str | None
     ) -> tuple[Provider, CompiledTerms, Fetch]:
+        provider, compiled = self._compiled(
+            resource_id,
+            lambda resource: compile_terms(
+                self.terms, resource, mask_key=self._mask_key, items=items, narrowed_by=narrowed_by
+            ),
+        )
+        return provider, compiled, provider.prepare(compiled)
+
+    def prepare_question(self, resource_id: str, values: Mapping[str, object]) -> Fetch:
+        """How to fetch a record that has all of `values`; not kept, for values differ from call to call. Raises as
+        `prepare`."""
+        provider, compiled = self._compiled(
+            resource_id, lambda resource: compile_question(self.terms, resource, values)
+        )
+        return provider.prepare(compiled)
+
+    def _compiled(
+        self, resource_id: str, compile_for: Callable[[UUID], CompiledTerms]
+    ) -> tuple[Provider, CompiledTerms]:
         try:
             resource = UUID(resource_id)
         except ValueError:
@@ -208,9 +243,7 @@ class Agreement:
         if self.terms.resource(resource) is None:
             raise NotFound(Text("协议不包含该信息资源", "The agreement does not cover this resource"))
         try:
-            compiled = compile_terms(
-                self.terms, resource, mask_key=self._mask_key, items=items, narrowed_by=narrowed_by
-            )
+            compiled = compile_for(resource)
         except OutsideTerms as error:
             message = Text("未约定提供或不得用作条件", "Not agreed, or not to be filtered on")
             names = "、".join(error.codes)
@@ -225,7 +258,7 @@ class Agreement:
         provider = self._providers.get(resource)
         if provider is None:
             raise SourceMissing()
-        return provider, compiled, provider.prepare(compiled)
+        return provider, compiled
 
 
 class AgreementTable:
@@ -264,24 +297,53 @@ class AgreementTable:
 
     def admit(self, grant: Grant, request: DataRequest, at: datetime) -> Admission:
         """Check a form of call against everything agreed; the problem raised names the first thing that fails."""
-        if grant.jti in self._revoked:
-            raise GrantInvalid(Text("授权凭证已撤销", "The grant has been revoked"))
-        agreement = self._by_id.get(request.agreement_id)
-        if agreement is None or grant.agreement != request.agreement_id:
-            raise NotFound()
-        _check_agreement(agreement, grant)
-        self._check_term(agreement, at)
+        agreement = self._in_force(grant, request.agreement_id, at)
+        if agreement.terms.method not in RECORDS:
+            raise MethodNotAgreed()
         _check_purpose(agreement, grant, request.purpose)
         items = _narrow(request.items, grant.items)
         prepared = agreement.prepare(request.resource_id, items, request.narrowed_by)
         return Admission(request, agreement, *prepared)
 
+    def admit_question(self, grant: Grant, question: Question, at: datetime) -> Fetch:
+        """The same for a question that is answered yes or no: how to fetch a record that has the values asked for."""
+        agreement = self._in_force(grant, question.agreement_id, at)
+        if agreement.terms.method is not Method.VERIFICATION:
+            raise MethodNotAgreed()
+        _check_purpose(agreement, grant, question.purpose)
+        _narrow(tuple(question.values), grant.items)
+        return agreement.prepare_question(question.resource_id, question.values)
+
     def limit(self, admission: Admission, at: datetime, used: Callable[[str, str], Usage]) -> int:
-        """The most records that one call may fetch now. Raises AgreementNotInForce, QuotaUsedUp, Invalid."""
+        """The most records that one call may fetch now. Raises AgreementNotInForce, OutOfHours, QuotaUsedUp, Invalid."""
         agreement = admission.agreement
         self._check_term(agreement, at)
-        usage = used(agreement.id, self._day)
-        return _row_limit(agreement, admission.asked.limit, usage, self._day_until - at.timestamp())
+        return self._left(agreement, admission.asked.limit, at, used)
+
+    def require_quota(self, agreement_id: str, at: datetime, used: Callable[[str, str], Usage]) -> None:
+        """Nothing where one more question may be asked. Raises QuotaUsedUp, OutOfHours."""
+        self._left(self._by_id[agreement_id], None, at, used)
+
+    def _left(
+        self, agreement: Agreement, asked: int | None, at: datetime, used: Callable[[str, str], Usage]
+    ) -> int:
+        usage, quota = used(agreement.id, self._day), agreement.quota
+        if quota.hours is not None and not _within(quota.hours, at.astimezone(self._zone)):
+            raise OutOfHours(Text("约定的服务时段为 {h}", "Served {h} by agreement").with_(h=quota.hours))
+        if quota.concurrent_calls is not None and usage.running >= quota.concurrent_calls:
+            message = Text("同时调用已达 {n} 个", "{n} calls are under way").with_(n=quota.concurrent_calls)
+            raise QuotaUsedUp(message, headers={"Retry-After": "1"})
+        return _row_limit(agreement, asked, usage, self._day_until - at.timestamp())
+
+    def _in_force(self, grant: Grant, agreement_id: str, at: datetime) -> Agreement:
+        if grant.jti in self._revoked:
+            raise GrantInvalid(Text("授权凭证已撤销", "The grant has been revoked"))
+        agreement = self._by_id.get(agreement_id)
+        if agreement is None or grant.agreement != agreement_id:
+            raise NotFound()
+        _check_agreement(agreement, grant)
+        self._check_term(agreement, at)
+        return agreement
 
     def _check_term(self, agreement: Agreement, at: datetime) -> None:
         if not agreement.valid_from <= self.today(at) <= agreement.valid_until:
@@ -294,7 +356,7 @@ def _check_agreement(agreement: Agreement, grant: Grant) -> None:
         raise AgreementNotInForce()
     if agreement.hash != grant.agreement_hash:
         raise AgreementChanged()
-    if grant.method != agreement.terms.method or agreement.terms.method not in SERVED:
+    if grant.method != agreement.terms.method:
         raise MethodNotAgreed()
 
 
@@ -317,6 +379,13 @@ def _narrow(asked: tuple[str, ...] | None, granted: tuple[str, ...] | None) -> t
             faults=[Fault(code, message) for code in beyond],
         )
     return asked
+
+
+def _within(hours: str, at: datetime) -> bool:
+    """Is the moment in the window? One that ends before it begins goes over midnight."""
+    begin, end = hours.split("-")
+    moment = f"{at:%H:%M}"
+    return begin <= moment < end if begin <= end else moment >= begin or moment < end
 
 
 def _row_limit(agreement: Agreement, asked: int | None, usage: Usage, next_day_s: float) -> int:
@@ -370,6 +439,24 @@ def read_request(agreement_id: str, resource_id: str, query: bytes) -> DataReque
         limit,
         offset or 0,
     )
+
+
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    values: Annotated[
+        dict[str, str | int | float | bool | dict[str, str]], msgspec.Meta(min_length=1, max_length=20)
+    ]
+
+
+def read_question(agreement_id: str, resource_id: str, body: bytes) -> Question:
+    """Read `{"purpose": …, "values": {item: value}}`. Raises Invalid."""
+    try:
+        asked = msgspec.json.decode(body, type=_Asked)
+    except msgspec.DecodeError as error:  # a ValidationError too
+        rule = Text("用途和待核验的值", "a purpose and the values to verify")
+        message = Text("不是核验请求：{e}", "not a question to verify: {e}").with_(e=error)
+        raise Invalid(faults=[Fault("/", message, rule)]) from None
+    return Question(agreement_id, resource_id, asked.purpose, asked.values)
 
 
 def _whole_number(

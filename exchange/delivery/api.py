@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.identity.cases import AgencyRef, Asked, guarded
@@ -23,6 +24,7 @@ from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import find_agreement
 from exchange.delivery import gateways, grants, providers, receipts
+from exchange.delivery.changes import Changes
 from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
 from exchange.delivery.protocol import Acknowledgement, ReceiptBatch, Result
 from exchange.parties import names_of
@@ -33,7 +35,7 @@ router = APIRouter(prefix="/api/v1", tags=["delivery"], route_class=CreatingRout
 permit("source.connect", "source.read", roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR), scope=Scope.CLERK)
 permit("grant.issue", roles=(), scope=Scope.PULL)
 permit("grant.revoke", roles=(Role.APPROVER, Role.MEDIATOR, Role.SECURITY_ADMINISTRATOR), scope=Scope.PULL)
-permit("gateway.state", "gateway.receipts", roles=(), scope=Scope.GATEWAY)
+permit("gateway.state", "gateway.changes", "gateway.receipts", roles=(), scope=Scope.GATEWAY)
 permit(
     "receipt.list",
     "receipt.read",
@@ -172,6 +174,15 @@ def gateway_state(
     if state is None:
         return Response(status_code=304)
     return Response(msgspec.json.encode(state), media_type="application/json")
+
+
+@router.get("/gateway/changes", operation_id="gateway.changes", response_class=StreamingResponse)
+async def gateway_changes(
+    actor: Annotated[Actor, permitted("gateway.changes")], request: Request
+) -> StreamingResponse:
+    """Server-sent events, one for each change that a gateway should ask for its state about."""
+    changes: Changes = request.app.state.changes
+    return StreamingResponse(changes.follow(), media_type="text/event-stream")
 
 
 async def _batch(request: Request) -> ReceiptBatch:

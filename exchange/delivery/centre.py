@@ -21,6 +21,7 @@ from joserfc.jwk import OKPKey
 from app.kernel.clock import now
 from exchange.delivery.journal import Journal, JournalUnavailable
 from exchange.delivery.protocol import (
+    CHANGES_PATH,
     RECEIPTS_PATH,
     RECEIPTS_PER_BATCH,
     STATE_PATH,
@@ -36,6 +37,7 @@ TOKEN_MARGIN_S = 30
 KEYS_EVERY_S = 300.0
 MISSING_KEY_EVERY_S = 5.0
 REQUEST_TIMEOUT_S = 15.0
+STREAM_TIMEOUT_S = 30.0  # longer than the centre lets a stream be silent
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -84,6 +86,8 @@ class CentreLink:
         self._keys_at = float("-inf")
         self._token = ""
         self._token_until = float("-inf")
+        self._changed = asyncio.Event()
+        self._authenticating = asyncio.Lock()
         self._state_decoder = msgspec.json.Decoder(GatewayState)
 
     async def run(self) -> None:
@@ -92,11 +96,15 @@ class CentreLink:
             base_url=self._settings.url, timeout=REQUEST_TIMEOUT_S, trust_env=False
         ) as client:
             await asyncio.gather(
-                self._every_poll(lambda: self._listen(client), "state"),
+                self._every_poll(lambda: self._listen(client), "state", self._changed),
+                self._every_poll(lambda: self._follow(client), "changes"),
                 self._every_poll(lambda: self._ship(client), "receipts"),
             )
 
-    async def _every_poll(self, act: Callable[[], Awaitable[None]], what: str) -> None:
+    async def _every_poll(
+        self, act: Callable[[], Awaitable[None]], what: str, sooner: asyncio.Event | None = None
+    ) -> None:
+        """Do it again and again, at least every poll, and as soon as `sooner` is set."""
         failing = False
         while True:
             started = time.monotonic()
@@ -109,7 +117,14 @@ class CentreLink:
                 if not failing:
                     log.warning("%s: the centre cannot be reached: %s %s", what, type(error).__name__, error)
                 failing = True
-            await asyncio.sleep(max(0.0, self._settings.poll_s - (time.monotonic() - started)))
+            left = max(0.0, self._settings.poll_s - (time.monotonic() - started))
+            if sooner is None:
+                await asyncio.sleep(left)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await sooner.wait()
+            sooner.clear()
 
     async def _listen(self, client: httpx2.AsyncClient) -> None:
         keys_age = time.monotonic() - self._keys_at
@@ -127,6 +142,16 @@ class CentreLink:
         state = self._state_decoder.decode(answer.content)
         self._on_state(state if state.version != self._version else None)
         self._version = state.version
+
+    async def _follow(self, client: httpx2.AsyncClient) -> None:
+        """Hear of changes at once, for as long as the centre holds the stream open."""
+        await self._authenticated(client)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with client.stream("GET", CHANGES_PATH, headers=headers, timeout=STREAM_TIMEOUT_S) as answer:
+            if answer.status_code == 200:
+                async for line in answer.aiter_lines():
+                    if line.startswith("event:"):
+                        self._changed.set()
 
     async def _ship(self, client: httpx2.AsyncClient) -> None:
         while receipts := self._journal.unshipped(RECEIPTS_PER_BATCH):
@@ -147,13 +172,17 @@ class CentreLink:
         params: dict[str, str] | None = None,
         content: bytes | None = None,
     ) -> httpx2.Response:
-        if time.monotonic() >= self._token_until:
-            await self._authenticate(client)
+        await self._authenticated(client)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         answer = await client.request(method, path, params=params, content=content, headers=headers)
         if answer.status_code == 401:  # the centre has forgotten the token: get another next time
             self._token_until = float("-inf")
         return answer
+
+    async def _authenticated(self, client: httpx2.AsyncClient) -> None:
+        async with self._authenticating:
+            if time.monotonic() >= self._token_until:
+                await self._authenticate(client)
 
     async def _authenticate(self, client: httpx2.AsyncClient) -> None:
         settings = self._settings

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from exchange.delivery.pages import Page
+
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
@@ -20,7 +22,7 @@ class Format(Protocol):
 
     def begin(self) -> bytes: ...
 
-    def page(self, records: list[bytes]) -> bytes: ...
+    def page(self, page: Page) -> bytes: ...
 
     def end(self) -> bytes: ...
 
@@ -36,10 +38,10 @@ class JsonFormat:
     def begin(self) -> bytes:
         return b"["
 
-    def page(self, records: list[bytes]) -> bytes:
-        if not records:
+    def page(self, page: Page) -> bytes:
+        if not len(page):
             return b""
-        written = self._separator + b",".join(records)
+        written = self._separator + page.joined()
         self._separator = b","
         return written
 
@@ -55,8 +57,8 @@ class NdjsonFormat:
     def begin(self) -> bytes:
         return b""
 
-    def page(self, records: list[bytes]) -> bytes:
-        return b"\n".join(records) + b"\n" if records else b""
+    def page(self, page: Page) -> bytes:
+        return b"\n".join([*page.lines(), b""])
 
     def end(self) -> bytes:
         return b""
@@ -75,8 +77,8 @@ class CsvFormat:
     def begin(self) -> bytes:
         return self._lines([self._items])
 
-    def page(self, records: list[bytes]) -> bytes:
-        rows = (self._decode(record) for record in records)
+    def page(self, page: Page) -> bytes:
+        rows = (self._decode(record) for record in page.lines())
         return self._lines([[self._cell(row.get(code)) for code in self._items] for row in rows])
 
     def end(self) -> bytes:

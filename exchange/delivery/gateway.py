@@ -26,11 +26,13 @@ from exchange.delivery.admission import (
     DataRequest,
     GrantInvalid,
     GrantVerifier,
+    read_question,
     read_request,
 )
 from exchange.delivery.bulk import Bulk
 from exchange.delivery.extracts import Extracts
-from exchange.delivery.formats import Format, choose_media_type, format_for
+from exchange.delivery.formats import JSON, Format, choose_media_type, format_for
+from exchange.delivery.guessing import Guesses
 from exchange.delivery.journal import Journal
 from exchange.delivery.pages import Page
 from exchange.delivery.possession import Possession
@@ -47,6 +49,8 @@ _Form = tuple[str, bytes, bytes, bytes]  # grant, path, query, Accept: two calls
 
 CALL_TIMEOUT_S = 600.0
 KNOWN_FORMS = 5000
+QUESTION_LIMIT_BYTES = 64 << 10
+_YES, _NO = b'{"answer":"yes"}', b'{"answer":"no"}'
 _RECEIPT = RECEIPT_HEADER.lower().encode()
 _ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
@@ -62,7 +66,7 @@ class OutOfTouch(Unavailable):
 
 class MethodNotAllowed(Problem):
     status, slug = 405, "method-not-allowed"
-    title = Text("此地址只支持 GET", "This address only knows GET")
+    title = Text("此地址不支持该请求方法", "This address does not know the method")
 
 
 class NotAcceptable(Problem):
@@ -73,6 +77,11 @@ class NotAcceptable(Problem):
 class TookTooLong(Problem):
     status, slug = 504, "took-too-long"
     title = Text("本次调用超过时限", "The call took longer than it may")
+
+
+class TooLarge(Problem):
+    status, slug = 413, "too-large"
+    title = Text("请求体过大", "The request's body is too large")
 
 
 class RequesterGone(Exception):
@@ -100,6 +109,7 @@ class Gateway:
         self._possession = possession
         self._lost_touch_after_s = lost_touch_after_s
         self._call_timeout_s = call_timeout_s
+        self._guesses = Guesses()
         self._table: AgreementTable | None = None
         # Forms of call that this table has admitted, by all that was sent; a new table begins with none.
         self._admitted: dict[_Form, tuple[Admission, str]] = {}
@@ -126,6 +136,10 @@ class Gateway:
                     await self._serve_data(exchange, agreement_id, resource_id)
                 case ["", "v1", "extracts", *rest] if self._bulk is not None:
                     await self._serve_extracts(exchange, self._bulk, scope["method"], rest, scope["headers"])
+                case ["", "v1", "verify", agreement_id, resource_id]:
+                    if scope["method"] != "POST":
+                        raise MethodNotAllowed(headers={"Allow": "POST"})
+                    await self._answer(exchange, agreement_id, resource_id)
                 case ["", "livez"]:
                     await exchange.respond(200, b'{"status":"alive"}', "application/json")
                 case ["", "readyz"]:
@@ -135,6 +149,8 @@ class Gateway:
                     raise NotFound()
         except Problem as problem:
             await exchange.respond_problem(problem)
+        except RequesterGone:
+            pass  # before anything was decided
 
     def _current_table(self) -> AgreementTable:
         if self._table is None or time.monotonic() - self._heard_at > self._lost_touch_after_s:
@@ -146,17 +162,7 @@ class Gateway:
         scheme, token = exchange.credential()
         sent = token, exchange.raw_path, exchange.query, exchange.accept
         known = self._admitted.get(sent)
-        grant = self._verifier.verify(token, at)
-        if grant.cnf is not None or scheme != "bearer":
-            self._possession.require(
-                grant,
-                scheme,
-                token,
-                exchange.proofs,
-                method="GET",
-                path=exchange.raw_path.decode("latin-1"),
-                at=at,
-            )
+        grant = self._granted(exchange, scheme, token, at)
         asked = known[0].asked if known else DataRequest(agreement_id, resource_id, "")
         try:
             if known is None:
@@ -187,11 +193,7 @@ class Gateway:
         headers: list[tuple[bytes, bytes]],
     ) -> None:
         table, at = self._current_table(), now()
-        scheme, token = exchange.credential()
-        grant = self._verifier.verify(token, at)
-        if grant.cnf is not None or scheme != "bearer":
-            path = exchange.raw_path.decode("latin-1")
-            self._possession.require(grant, scheme, token, exchange.proofs, method=method, path=path, at=at)
+        grant = self._granted(exchange, *exchange.credential(), at)
         match method, rest:
             case "POST", [agreement_id, resource_id]:
                 await bulk.make(exchange, grant, table, at, (agreement_id, resource_id))
@@ -201,6 +203,44 @@ class Gateway:
                 await bulk.send(exchange, grant, table, at, id, headers)
             case _:
                 raise NotFound()
+
+    def _granted(self, exchange: _Exchange, scheme: str, token: str, at: datetime) -> Grant:
+        """The grant of a call, proved to be its sender's. Errors: GrantInvalid, GrantNotProved."""
+        grant = self._verifier.verify(token, at)
+        if grant.cnf is not None or scheme != "bearer":
+            path = exchange.raw_path.decode("latin-1")
+            self._possession.require(
+                grant, scheme, token, exchange.proofs, method=exchange.method, path=path, at=at
+            )
+        return grant
+
+    async def _answer(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
+        """核验: yes or no, and nothing else."""
+        table, at = self._current_table(), now()
+        grant = self._granted(exchange, *exchange.credential(), at)
+        asked = DataRequest(agreement_id, resource_id, "")
+        who = grant.agreement, grant.sub
+        try:
+            question = read_question(agreement_id, resource_id, await exchange.body(QUESTION_LIMIT_BYTES))
+            asked = DataRequest(agreement_id, resource_id, question.purpose, tuple(question.values))
+            fetch = table.admit_question(grant, question, at)
+            table.require_quota(agreement_id, at, self._journal.used)
+            self._guesses.require_few(who, question.values, at)
+        except Problem as problem:
+            await self._refuse(exchange, grant, asked, at, table, problem)
+            raise
+        call = _call(grant, asked, at, table.today(at), tuple(question.values), 0)
+        await self._journal.begin(call)
+        exchange.receipt_id = call.id
+
+        async def send() -> None:
+            async with aclosing(fetch(1, 0)) as pages:
+                found = any([len(page) > 0 async for page in pages])
+            if not found:
+                self._guesses.note_wrong(who, question.values, at)
+            await exchange.respond(200, _YES if found else _NO, JSON)
+
+        await self._complete(exchange, call, send)
 
     async def _refuse(
         self,
@@ -218,12 +258,18 @@ class Gateway:
         exchange.receipt_id = call.id
 
     async def _deliver(self, exchange: _Exchange, call: Call, admission: Admission, form: Format) -> None:
-        """Send the records and complete the receipt, whatever happens on the way."""
+        async def send() -> None:
+            async with aclosing(admission.fetch(call.rows_reserved, admission.asked.offset)) as pages:
+                await _stream(exchange, pages, form, call.rows_reserved)
+
+        await self._complete(exchange, call, send)
+
+    async def _complete(self, exchange: _Exchange, call: Call, send: Callable[[], Awaitable[None]]) -> None:
+        """Send and complete the receipt, whatever happens on the way."""
         outcome: Outcome | None = None
         try:
             async with asyncio.timeout(self._call_timeout_s):
-                async with aclosing(admission.fetch(call.rows_reserved, admission.asked.offset)) as pages:
-                    await _stream(exchange, pages, form, call.rows_reserved)
+                await send()
             outcome = exchange.outcome("delivered", 200)
         except (Problem, TimeoutError) as raised:
             problem = raised if isinstance(raised, Problem) else TookTooLong()
@@ -242,18 +288,18 @@ class Gateway:
 async def _stream(exchange: _Exchange, pages: Any, form: Format, limit: int) -> None:
     headers = [(b"zhengtong-row-limit", str(limit).encode())]
     page: Page = await anext(pages)
-    body = form.begin() + form.page(page.records)
+    body = form.begin() + form.page(page)
     if page.is_last:
-        await exchange.respond(200, body + form.end(), form.media_type, headers, rows=len(page.records))
+        await exchange.respond(200, body + form.end(), form.media_type, headers, rows=len(page))
         return
     gone = asyncio.ensure_future(exchange.disconnected())
     try:
         await exchange.start(200, form.media_type, headers)
-        await exchange.send_part(body, rows=len(page.records))
+        await exchange.send_part(body, rows=len(page))
         async for page in pages:
             if gone.done():
                 raise RequesterGone
-            await exchange.send_part(form.page(page.records), rows=len(page.records))
+            await exchange.send_part(form.page(page), rows=len(page))
         if gone.done():
             raise RequesterGone
         await exchange.send_part(form.end(), rows=0, is_last=True)
@@ -268,6 +314,7 @@ class _Exchange:
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.path: str = scope["path"]
+        self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
         self.accept = b""
@@ -300,6 +347,19 @@ class _Exchange:
         if scheme not in ("bearer", "dpop") or not token:
             raise GrantInvalid(Text("请求未携带授权凭证", "The request carries no grant"))
         return scheme, token.strip()
+
+    async def body(self, limit: int) -> bytes:
+        """What was sent. Errors: TooLarge."""
+        received = b""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise RequesterGone
+            received += bytes(message.get("body", b""))
+            if len(received) > limit:
+                raise TooLarge()
+            if not message.get("more_body"):
+                return received
 
     def outcome(self, result: Result, status: int, problem: str | None = None) -> Outcome:
         """How the call stands now; rows, bytes and hash are of the data sent, not of a problem's body."""

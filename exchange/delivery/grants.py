@@ -29,11 +29,13 @@ from exchange.delivery.admission import SERVED
 from exchange.delivery.models import GrantIssued
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Confirmation, Grant
 from exchange.parties import visible_to
-from exchange.terms import METHOD_NAMES, Quota, Terms
+from exchange.terms import METHOD_NAMES, Method, Quota, Terms
 
 Scheme = Literal["Bearer", "DPoP"]
 GRANT_LIFETIME = timedelta(minutes=5)
 DATA_PATH = "/v1/data/{agreement}/{resource}"  # at a gateway
+VERIFY_PATH = "/v1/verify/{agreement}/{resource}"
+TOLD_SCOPE = 1000  # characters of it in a grant
 
 
 class NoGrantNow(WrongMoment):
@@ -99,12 +101,19 @@ def issue_grant(
         iss=issuer.issuer, aud=GRANT_AUDIENCE, sub=str(by.id), agency=str(by.agency_id), jti=str(row.id),
         iat=int(issued_at.timestamp()), exp=int(row.expires_at.timestamp()), agreement=str(agreement.id),
         agreement_hash=agreement.terms_hash, purpose=purpose, method=terms.method, items=items,
+        scope=_scope_of(terms), limits=terms.quota.model_dump(exclude_none=True),
         cnf=None if by.bound_to is None else Confirmation(jkt=by.bound_to),
     )  # fmt: skip
     token = issuer.sign(msgspec.to_builtins(claims), typ=GRANT_TYPE)
     addresses = _addresses(gateway_url, agreement, terms, purpose, items)
     scheme: Scheme = "Bearer" if by.bound_to is None else "DPoP"
     return Granted(row.id, token, scheme, agreement.id, purpose, row.expires_at, terms.quota, addresses)
+
+
+def _scope_of(terms: Terms) -> dict[str, str] | None:
+    """The scope by resource, if it is short enough for a header that comes with every call."""
+    scope = {str(part.resource_id): part.scope for part in terms.resources if part.scope is not None}
+    return scope if 0 < sum(map(len, scope.values())) <= TOLD_SCOPE else None
 
 
 def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:
@@ -162,10 +171,10 @@ def _addresses(
         if not carried:
             continue
         query = {"purpose": purpose} | ({} if items is None else {"items": ",".join(carried)})
-        path = DATA_PATH.format(agreement=agreement.id, resource=part.resource_id)
-        addresses.append(
-            DataAddress(part.resource_id, f"{gateway_url.rstrip('/')}{path}?{urlencode(query)}", carried)
-        )
+        asks = terms.method is Method.VERIFICATION  # the purpose goes into the body
+        path = (VERIFY_PATH if asks else DATA_PATH).format(agreement=agreement.id, resource=part.resource_id)
+        url = f"{gateway_url.rstrip('/')}{path}" + ("" if asks else f"?{urlencode(query)}")
+        addresses.append(DataAddress(part.resource_id, url, carried))
     return addresses
 
 

@@ -22,7 +22,7 @@ from app.kernel.outbound import NotReachable, Outbound
 from app.kernel.text import Text
 from exchange.compiler import CompiledTerms, JsonProjection
 from exchange.delivery import protocol
-from exchange.delivery.pages import Fetch, Page, ProviderFailed, ProviderPaused, ProviderTooSlow
+from exchange.delivery.pages import Fetch, Page, Projected, ProviderFailed, ProviderPaused, ProviderTooSlow
 from exchange.delivery.upstream import Paused, Reply, TooSlow, Unanswered, Upstream
 from exchange.scope import equalities_of
 
@@ -100,7 +100,7 @@ class HttpProvider:
                 request = self._request(passed_on, number)
             body = await self._get(request)
             try:
-                records, held = projection.records(self._as_json(body))
+                records, held = projection.read(self._as_json(body))
             except (msgspec.DecodeError, ParseError, DefusedXmlException, UnicodeDecodeError) as error:
                 message = Text("提供方返回的内容无法解析：{e}", "The provider's answer cannot be read: {e}")
                 raise ProviderFailed(message.with_(e=error)) from None
@@ -109,10 +109,11 @@ class HttpProvider:
             before = body
             skipped = min(offset, len(records))
             offset -= skipped
-            records = records[skipped : skipped + limit]
+            if skipped or len(records) > limit:
+                records = records[skipped : skipped + limit]
             limit -= len(records)
             is_last = limit == 0 or source.page_parameter is None or held < source.page_size
-            yield Page(records, is_last)
+            yield Projected(projection, records, is_last)
             if is_last:
                 return
         raise ProviderFailed(Text("提供方的分页没有尽头", "The provider's pages do not end"))
@@ -223,7 +224,7 @@ def _tls(source: protocol.HttpSource) -> ssl.SSLContext | None:
 def _json_of_xml(body: bytes, path: str | None) -> bytes:
     """The records of an XML answer as a JSON array: `path` names elements below the root down to the record; without
     it the root's children are records. Every value is text, a repeated element an array, namespaces fall away."""
-    found: list[Element] = [fromstring(body)]
+    found: list[Element] = [fromstring(body, forbid_dtd=True)]
     *above, last = (path or "*").split("/")
     for name in above:
         found = [child for element in found for child in element if _local(child) == name]

@@ -67,6 +67,7 @@ class Usage:
 
     calls: int
     rows: int
+    running: int = 0  # calls under way, whatever their day
 
 
 class Journal:
@@ -79,12 +80,15 @@ class Journal:
         self._unshipped: dict[str, Receipt] = {}
         self._calls: Counter[tuple[str, str]] = Counter()
         self._rows: Counter[tuple[str, str]] = Counter()
+        self._running: Counter[str] = Counter()
         self._segment_of: dict[str, int] = {}  # of every receipt that the centre does not hold yet
         self._last_day: defaultdict[int, str] = defaultdict(str)
 
     def used(self, agreement_id: str, day: str) -> Usage:
         """Calls and rows of an agreement on a day, whatever became of the calls."""
-        return Usage(self._calls[agreement_id, day], self._rows[agreement_id, day])
+        return Usage(
+            self._calls[agreement_id, day], self._rows[agreement_id, day], self._running[agreement_id]
+        )
 
     async def begin(self, call: Call) -> None:
         """Make the intent durable and reserve its rows. Errors: JournalUnavailable; nothing counts then."""
@@ -154,11 +158,13 @@ class Journal:
 
     def _add(self, call: Call) -> None:
         self._open[call.id] = call
+        self._running[call.agreement_id] += 1
         self._calls[call.agreement_id, call.day] += 1
         self._rows[call.agreement_id, call.day] += call.rows_reserved
 
     def _drop(self, call: Call) -> None:
         del self._open[call.id]
+        self._running[call.agreement_id] -= 1
         self._calls[call.agreement_id, call.day] -= 1
         self._rows[call.agreement_id, call.day] -= call.rows_reserved
 
@@ -166,6 +172,7 @@ class Journal:
         call = self._open.pop(call_id, None)
         if call is None:  # its segment is gone, because the centre holds the receipt
             return
+        self._running[call.agreement_id] -= 1
         self._rows[call.agreement_id, call.day] += outcome.rows - call.rows_reserved
         self._unshipped[call_id] = Receipt(call=call, outcome=outcome)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from app.kernel.errors import Problem, Unavailable
 from app.kernel.text import Text
+from exchange.compiler import JsonProjection
 
 
 class ProviderFailed(Problem):
@@ -28,12 +30,56 @@ class ProviderPaused(Unavailable):
     title = Text("提供方系统暂不可用，请稍后再试", "The provider's system is unavailable for a moment")
 
 
+class Page(Protocol):
+    """Records that may leave; `is_last` when nothing follows."""
+
+    @property
+    def is_last(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def lines(self) -> list[bytes]:
+        """Each record as one line of JSON."""
+        ...
+
+    def joined(self) -> bytes:
+        """The records as JSON with commas between them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Records that may leave, each as one line of JSON; `is_last` when nothing follows."""
+class Lines:
+    """A page of records that are written already, each as one line of JSON."""
 
     records: list[bytes]
     is_last: bool
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def lines(self) -> list[bytes]:
+        return self.records
+
+    def joined(self) -> bytes:
+        return b",".join(self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A page of records as a projection has read and masked them."""
+
+    projection: JsonProjection
+    records: list[Any]
+    is_last: bool
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def lines(self) -> list[bytes]:
+        return self.projection.lines(self.records)
+
+    def joined(self) -> bytes:
+        return self.projection.joined(self.records)
 
 
 Fetch = Callable[[int, int], AsyncGenerator[Page]]

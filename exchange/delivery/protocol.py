@@ -14,6 +14,7 @@ from msgspec import Struct, field
 GRANT_TYPE = "grant+jwt"  # the JWT's `typ`
 GRANT_AUDIENCE = "gateway"
 STATE_PATH = "/api/v1/gateway/state"
+CHANGES_PATH = "/api/v1/gateway/changes"
 RECEIPTS_PATH = "/api/v1/gateway/receipts"
 RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
@@ -28,7 +29,8 @@ class Confirmation(Struct, frozen=True, kw_only=True):
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of a grant (授权凭证), signed by the centre. `exp` and `iat` are seconds since 1970.
 
-    `purpose` is one of the agreed ones; `items`, where given, narrow what the agreement covers.
+    `purpose` is one of the agreed ones; `items`, where given, narrow what the agreement covers. What `agreement_hash`
+    is of binds the gateway; `scope` and `limits` tell the client what it says.
     """
 
     iss: str
@@ -43,6 +45,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     purpose: str
     method: str
     items: tuple[str, ...] | None = None
+    scope: dict[str, str] | None = None  # CQL2 by resource; left out where it is long
+    limits: dict[str, int | str] | None = None  # as the agreement's quota
     cnf: Confirmation | None = None
 
 

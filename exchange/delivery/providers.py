@@ -7,12 +7,16 @@ to gateways alone.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 from psycopg.conninfo import make_conninfo
 from pydantic import Field, StringConstraints
 from sqlalchemy import select
@@ -36,6 +40,7 @@ Word = Annotated[
 ByItem = Annotated[dict[Word, Word], Field(max_length=500)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[\x20-\x7e]*$")]
+Address = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]
 Seconds = Annotated[float, Field(gt=0, le=300)]
 
 # What the connection itself decides: a registered header must not.
@@ -46,7 +51,7 @@ class HttpConnection(Wire):
     """A provider's HTTP API that answers GET with JSON records; fields as `protocol.HttpSource`."""
 
     kind: Literal["http"] = "http"
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]
+    url: Address
     records_path: Word | None = None
     page_parameter: Word | None = None
     size_parameter: Word | None = None
@@ -54,33 +59,77 @@ class HttpConnection(Wire):
     first_page: Annotated[int, Field(ge=0, le=1)] = 1
     parameters: ByItem = Field(default_factory=dict)
     timeout_s: Seconds = 20.0
+    format: Literal["json", "ndjson", "xml"] = "json"
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 64  # calls at once
+    authority: Annotated[str, StringConstraints(max_length=20_000)] | None = None  # certificates, PEM
 
     def faults(self, *, private: bool) -> list[Fault]:
-        """What is wrong with the address."""
-        parts = urlsplit(self.url)
-        rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
-        try:
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            host = None
-        if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-            return [Fault("/url", Text("不是可用的数据接口地址", "not a usable address of an API"), rule)]
-        return _address_faults("/url", host, private=private)
+        """What is wrong with the address, or with the authority it is trusted by."""
+        faults = _url_faults("/url", self.url, private=private)
+        if self.authority is not None:
+            try:
+                load_pem_x509_certificates(self.authority.encode())
+            except ValueError:
+                faults.append(Fault("/authority", Text("不是 PEM 证书", "not certificates in PEM")))
+        return faults
+
+
+class Basic(Wire):
+    """A user of the provider's API (RFC 7617)."""
+
+    user: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f:]*$")]
+    password: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class OAuth(Wire):
+    """Access tokens by client credentials (RFC 6749 §4.4); fields as `protocol.OAuthClient`."""
+
+    token_url: Address
+    client_id: Word
+    client_secret: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    scope: Word | None = None
 
 
 class HttpRegistration(HttpConnection):
-    """The API with the headers that authenticate the platform to it."""
+    """The API with what authenticates the platform to it: headers, a user, a token, a client certificate."""
 
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=20)] = Field(default_factory=dict)
+    basic: Basic | None = None
+    oauth: OAuth | None = None
+    certificate: Annotated[str, StringConstraints(max_length=20_000)] | None = None  # and its key, PEM
 
     def faults(self, *, private: bool) -> list[Fault]:
+        faults = super().faults(private=private)
         framing = Text("该请求头由连接决定，不可登记", "this header is the connection's own")
-        reserved = [Fault(f"/headers/{name}", framing) for name in self.headers if name.lower() in _FRAMING]
-        return super().faults(private=private) + reserved
+        faults += [Fault(f"/headers/{name}", framing) for name in self.headers if name.lower() in _FRAMING]
+        given = {name.lower() for name in self.headers}
+        ways = [way for way in ("basic", "oauth") if getattr(self, way) is not None]
+        if len(ways) + ("authorization" in given) > 1:
+            message = Text("只能有一种 Authorization", "only one thing can be the Authorization header")
+            faults.append(Fault(f"/{ways[-1]}", message))
+        if self.oauth is not None:
+            faults += _url_faults("/oauth/token_url", self.oauth.token_url, private=private)
+        if self.certificate is not None:
+            try:
+                load_pem_x509_certificate(self.certificate.encode())
+                load_pem_private_key(self.certificate.encode(), None)
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                message = Text(
+                    "不是 PEM 证书和未加密的私钥", "not a certificate and its unencrypted key in PEM"
+                )
+                faults.append(Fault("/certificate", message))
+        return faults
 
     @property
     def credentials(self) -> dict[str, Any]:
-        return {"headers": self.headers} if self.headers else {}
+        """What is sealed, as `protocol.HttpSource` takes it."""
+        headers = dict(self.headers)
+        if self.basic is not None:
+            pair = f"{self.basic.user}:{self.basic.password}".encode()
+            headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+        oauth = None if self.oauth is None else self.oauth.model_dump()
+        every = {"headers": headers, "oauth": oauth, "certificate": self.certificate}
+        return {name: value for name, value in every.items() if value}
 
 
 class TableConnection(Wire):
@@ -121,6 +170,18 @@ Registration = Annotated[HttpRegistration | TableRegistration, Field(discriminat
 _PRIVATE = Text(
     "本平台不允许私有网络和本机地址", "addresses in private networks and on this machine are not allowed here"
 )
+
+
+def _url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
+    parts = urlsplit(url)
+    rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
+        return [Fault(field, Text("不是可用的数据接口地址", "not a usable address of an API"), rule)]
+    return _address_faults(field, host, private=private)
 
 
 def _address_faults(field: str, host: str, *, private: bool) -> list[Fault]:
@@ -164,7 +225,9 @@ def connect_source(
     if faults := registration.faults(private=private):
         raise Invalid(faults=faults)
     secrets = registration.credentials
-    options = registration.model_dump(mode="json", exclude={"headers", "password"})
+    options = registration.model_dump(
+        mode="json", exclude={"headers", "basic", "oauth", "certificate", "password"}
+    )
     source = session.get(ProviderSource, resource.id, with_for_update=True)
     if source is None:
         source = ProviderSource(resource_id=resource.id, version=0)

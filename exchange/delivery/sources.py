@@ -22,7 +22,7 @@ from exchange.compiler import CompiledTerms
 from exchange.delivery import protocol
 from exchange.delivery.http_provider import HttpProvider
 from exchange.delivery.masked_sql import rows_wanted
-from exchange.delivery.pages import Fetch, Page, ProviderFailed, ProviderTooSlow
+from exchange.delivery.pages import Fetch, Lines, Page, ProviderFailed, ProviderTooSlow
 from exchange.delivery.table_copy import TableCopy
 from exchange.scope import quote_identifier
 
@@ -152,7 +152,9 @@ class TableProvider:
                 while not is_last:
                     rows = await cursor.fetchmany(ROWS_PER_FETCH)
                     is_last = len(rows) < ROWS_PER_FETCH
-                    yield Page([encode(project(dict(zip(codes, row, strict=True)))) for row in rows], is_last)
+                    yield Lines(
+                        [encode(project(dict(zip(codes, row, strict=True)))) for row in rows], is_last
+                    )
         except (psycopg.errors.QueryCanceled, PoolTimeout):
             raise ProviderTooSlow() from None
         except psycopg.errors.UndefinedFunction:

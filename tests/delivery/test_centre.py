@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -22,6 +23,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.service import change_agreement
 from exchange.delivery import gateways
 from exchange.delivery.admission import Agreement as EnforcedAgreement
+from exchange.delivery.changes import EVENT, Changes
 from exchange.delivery.models import GrantIssued
 from exchange.delivery.protocol import (
     AgreementEntry,
@@ -306,3 +308,23 @@ def test_a_change_that_commits_late_is_told_after_later_ones(committed: World, d
     after, told = states()
     assert told == {early["id"]: "suspended", later["id"]: "suspended"}
     assert after != between
+
+
+def test_a_connected_gateway_hears_of_a_change_when_it_is_committed(
+    committed: World, database: Database
+) -> None:
+    agreement = committed.agreed()
+
+    async def hear() -> list[bytes]:
+        followed = Changes(database.url, stream_s=20).follow()
+        heard = [
+            await anext(followed),
+            await anext(followed),
+        ]  # at the start, and once the database is listened to
+        suspending = asyncio.ensure_future(asyncio.to_thread(suspend, committed, agreement))
+        heard.append(await anext(followed))
+        await suspending
+        await followed.aclose()
+        return heard
+
+    assert asyncio.run(asyncio.wait_for(hear(), 15)) == [EVENT] * 3

@@ -89,6 +89,7 @@ class Centre(_Server):
         self.version = 1
         self.confirmed = 0  # the version that the gateway last said it had
         self.receipts: dict[str, Receipt] = {}
+        self.contradictions: list[str] = []  # receipts that came again and told another story
         self.deliveries = 0  # receipts received, repeated ones included
         self.is_silent = False
         self.takes_receipts = True
@@ -165,6 +166,9 @@ class Centre(_Server):
                 if url.path == "/.well-known/jwks.json":
                     self.reply(200, json.dumps(KeySet([centre.key]).as_dict(private=False)).encode())
                     return
+                if url.path == "/api/v1/gateway/changes":
+                    self.reply(404)  # this centre tells nobody: gateways ask
+                    return
                 assert url.path == "/api/v1/gateway/state"
                 assert self.headers["Authorization"] == "Bearer good"
                 with centre.changed:
@@ -199,7 +203,9 @@ class Centre(_Server):
                     batch = msgspec.json.decode(body, type=ReceiptBatch)
                     with centre.changed:
                         centre.deliveries += len(batch.receipts)
-                        centre.receipts |= {receipt.call.id: receipt for receipt in batch.receipts}
+                        for receipt in batch.receipts:
+                            if centre.receipts.setdefault(receipt.call.id, receipt) != receipt:
+                                centre.contradictions.append(receipt.call.id)
                         centre.changed.notify_all()
                     ids = [receipt.call.id for receipt in batch.receipts]
                     self.reply(200, json.dumps({"acknowledged": ids}).encode())
@@ -278,8 +284,8 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        port = free_port()
+    def start(self, port: int | None = None) -> None:
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         given = {
             "centre": self._centre.url,
@@ -335,6 +341,16 @@ class GatewayProcess:
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         return self.client.get(f"{self.url}/v1/data/{agreement_id}/{resource_id}?{query}", headers=headers)
+
+    def ask(
+        self, agreement_id: str, resource_id: object, token: str, values: dict[str, Any], purpose: str = "P1"
+    ) -> httpx2.Response:
+        """One question to verify."""
+        body = {"purpose": purpose, "values": values}
+        headers = {"authorization": f"Bearer {token}"}
+        return self.client.post(
+            f"{self.url}/v1/verify/{agreement_id}/{resource_id}", json=body, headers=headers
+        )
 
 
 def free_port() -> int:
