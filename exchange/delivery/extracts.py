@@ -207,8 +207,8 @@ class TextCsv:
     def begin(self) -> bytes:
         return heading(self._items)
 
-    def page(self, records: list[bytes]) -> bytes:
-        rows = (self._decode(record) for record in records)
+    def page(self, page: Page) -> bytes:
+        rows = (self._decode(record) for record in page.lines())
         return "".join(
             ",".join(self._cell(row.get(code)) for code in self._items) + "\n" for row in rows
         ).encode()
@@ -252,8 +252,8 @@ async def _write_pages(
         write(lines.begin())
         async with aclosing(pages()) as told:
             async for page in told:
-                await asyncio.to_thread(write, lines.page(page.records))
-                rows += len(page.records)
+                await asyncio.to_thread(write, lines.page(page))
+                rows += len(page)
     return rows
 
 

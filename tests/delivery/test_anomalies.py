@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.kernel import clock
+from app.kernel.actor import Role
 from app.kernel.clock import now
 from exchange.delivery.anomalies import Pattern, mark_anomalies, marks_of
 from tests.delivery.systems import Calls
@@ -44,7 +45,7 @@ def test_both_sides_are_told_once_a_day(world: World, calls: Calls, agreement: d
     assert mark_anomalies(world.session) == 1
     assert mark_anomalies(world.session) == 0
     for side in ("civil", "health"):
-        events = world.read("agreements", f"{agreement['id']}/events", side)
+        events = world.call("GET", f"/agreements/{agreement['id']}/events", side, Role.APPROVER)
         assert [event["data"]["refused"] for event in events if event["act"] == "probing"] == [20]
     with clock.frozen(now() + timedelta(hours=2)):
         assert mark_anomalies(world.session) == 0  # nothing was used within the hour

@@ -62,6 +62,7 @@ def test_a_grant_says_who_may_fetch_what_for_which_purpose(
         "iss": PUBLIC_URL, "aud": "gateway", "sub": str(puller.id), "agency": str(world.town.id("health")),
         "jti": granted["id"], "iat": 0, "exp": int(START.timestamp()) + 300, "agreement": agreement["id"],
         "agreement_hash": agreement["terms_hash"], "purpose": "check", "method": "api", "items": ["name"],
+        "limits": {"calls_per_day": 1000, "rows_per_call": 100, "rows_per_day": 10_000},
     }  # fmt: skip
     resource = resource_of(agreement)
     url = f"{GATEWAY_URL}/v1/data/{agreement['id']}/{resource}?purpose=check&items=name"
