@@ -15,7 +15,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app import cli_ledger, cli_pull
+from app import cli_ledger, cli_pull, cli_sketch
 from app.kernel.errors import Problem
 from app.kernel.postgres_files import DatabaseNotUsable
 from app.settings import DEFAULT_PORT, data_folder
@@ -418,6 +418,8 @@ cli.command("verify-ledger")(cli_ledger.verify_ledger)
 cli.command("verify-proof")(cli_ledger.verify_proof)
 cli.command("witness")(cli_ledger.witness)
 cli.command("erase-names")(cli_ledger.erase_names)
+cli.command("sketch")(cli_sketch.sketch)
+cli.command("overlap")(cli_sketch.overlap)
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from app.settings import Settings
 from catalog.collection.api import router as collection_router
 from catalog.collection.import_api import router as plan_imports_router
 from catalog.collection.oversight_api import router as oversight_router
+from catalog.collection.sketch_api import router as sketch_router
 from catalog.disclosure import router as disclosure_router
 from catalog.elements.api import router as elements_router
 from catalog.following.api import router as following_router
@@ -109,6 +110,7 @@ ROUTERS = (
     ckan_router,
     records_router,
     collection_router,
+    sketch_router,
     plan_imports_router,
     oversight_router,
     requests_router,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from sqlalchemy import select
 
 from app.kernel.actor import Role
@@ -9,6 +11,7 @@ from app.kernel.outbound import Outbound
 from catalog.collection import desk
 from catalog.collection.audited import AuditedMember, AuditedRecord
 from catalog.collection.models import AuditFinding
+from catalog.collection.overlap import sketch
 from catalog.imports import work
 from tests.catalog import samples
 from tests.catalog.bureau import KNOWN, NEW, planned
@@ -269,6 +272,15 @@ class CatalogPart(Part):
         version = criticised["version"]
         notice = world.call("POST", path, "city_authority", APPROVER, version=version, expect=201)
         self._add("notice.read", "issued", Call((notice["id"],)))
+        handed_in = {
+            "label": "公民身份号码",
+            "key_mark": "0" * 16,
+            "sketch": base64.b64encode(sketch(["1"], bytes(16))).decode(),
+        }
+        self._add("sketch.list", "-", Call())
+        self._add("sketch.register", "-", Call(body=handed_in))
+        kept = world.call("POST", "/sketches", "civil", CLERK, body=handed_in, expect=201)
+        self._add("sketch.overlaps", "handed in", Call((kept["id"],)))
         self._audit()
 
     def _audit(self) -> None:

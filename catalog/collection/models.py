@@ -202,3 +202,17 @@ class AuditRun(Base, Identified):
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
     __table_args__ = (Index("ix_audit_run_created_at", "created_at", "id"),)
+
+
+class IdentifierSketch(Base, Identified):
+    """A keyed sketch of an agency's identifier column: hashes, of which no value can be had without the key."""
+
+    __tablename__ = "identifier_sketch"
+
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"), index=True)
+    author_id: Mapped[UUID]  # the person or client who handed it in
+    label: Mapped[str]  # whose identifiers, as the agency calls them
+    resource_id: Mapped[UUID | None] = mapped_column(ForeignKey("resource.id"))
+    key_mark: Mapped[str] = mapped_column(index=True)  # the same for sketches of one key
+    identifiers: Mapped[int]  # distinct ones, estimated
+    sketch: Mapped[bytes]
