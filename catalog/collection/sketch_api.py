@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -94,7 +93,7 @@ def register(
     """提交标识概要: hand in the keyed sketch of an identifier column of the own agency."""
     try:
         content = base64.b64decode(body.sketch, validate=True)
-    except binascii.Error:
+    except ValueError:  # also where it is not even ASCII
         raise Invalid(faults=[Fault("/sketch", Text("不是 base64", "not base64"))]) from None
     row = sketches.register(
         session, by=actor, label=body.label, resource_id=body.resource_id, key_mark=body.key_mark, content=content
