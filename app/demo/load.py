@@ -24,13 +24,11 @@ from app.kernel.seal import Seal
 from catalog.resources.importing import Incoming, upsert_imported
 from catalog.resources.models import Resource
 from exchange.delivery.models import ProviderSource
-from exchange.delivery.protocol import HttpSource
 from exchange.delivery.providers import (
     HttpRegistration,
     TableRegistration,
     connect_source,
-    connection_of,
-    open_sources,
+    is_connected,
 )
 
 SOURCE = "sample-city"  # the name of the catalog that its resources come from
@@ -191,21 +189,9 @@ def _connect(
 ) -> int:
     """Let the provider's clerk connect the source of a resource, unless just this one is connected."""
     resource = session.scalars(select(Resource).filter_by(source=SOURCE, source_id=code)).one()
-    if _is_connected(session, seal, resource, registration):
+    standing = session.get(ProviderSource, resource.id)
+    if standing is not None and is_connected(standing, registration, seal):
         return 0
     clerk = sessions.actor_of(session, sessions.person_by_login(session, login))
     connect_source(session, resource, registration, seal=seal, private=True, by=clerk)
     return 1
-
-
-def _is_connected(
-    session: Session, seal: Seal, resource: Resource, registration: HttpRegistration | TableRegistration
-) -> bool:
-    row = session.get(ProviderSource, resource.id)
-    wanted = registration.model_dump(exclude={"headers", "password"})
-    if row is None or connection_of(row).model_dump() != wanted:
-        return False
-    source = open_sources(session, [resource.id], seal)[resource.id]
-    if isinstance(source, HttpSource):
-        return registration.credentials == {"headers": source.headers}
-    return registration.credentials == {"password": conninfo_to_dict(source.dsn).get("password")}

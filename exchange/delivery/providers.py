@@ -224,10 +224,7 @@ def connect_source(
         raise NotPermitted()
     if faults := registration.faults(private=private):
         raise Invalid(faults=faults)
-    secrets = registration.credentials
-    options = registration.model_dump(
-        mode="json", exclude={"headers", "basic", "oauth", "certificate", "password"}
-    )
+    secrets, options = registration.credentials, _options(registration)
     source = session.get(ProviderSource, resource.id, with_for_update=True)
     if source is None:
         source = ProviderSource(resource_id=resource.id, version=0)
@@ -246,6 +243,23 @@ def connect_source(
     return source
 
 
+def is_connected(
+    source: ProviderSource, registration: HttpRegistration | TableRegistration, seal: Seal
+) -> bool:
+    """Whether just this registration stands, credentials included."""
+    return source.options == _options(registration) and _secrets(source, seal) == registration.credentials
+
+
+def _options(registration: HttpRegistration | TableRegistration) -> dict[str, Any]:
+    """All of it that is no secret."""
+    secret = {"headers", "basic", "oauth", "certificate", "password"}
+    return registration.model_dump(mode="json", exclude=secret)
+
+
+def _secrets(source: ProviderSource, seal: Seal) -> dict[str, Any]:
+    return json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
+
+
 def connection_of(source: ProviderSource) -> HttpConnection | TableConnection:
     """The source without its credentials."""
     model = HttpConnection if source.kind == "http" else TableConnection
@@ -259,7 +273,7 @@ def open_sources(session: Session, resource_ids: Iterable[UUID], seal: Seal) -> 
 
 
 def _open(source: ProviderSource, seal: Seal) -> protocol.Source:
-    secrets = json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
+    secrets = _secrets(source, seal)
     options = dict(source.options)
     del options["kind"]
     if source.kind == "http":
