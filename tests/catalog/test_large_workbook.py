@@ -29,17 +29,20 @@ ITEMS = 10  # of one resource
 MEMORY_LIMIT_MB = 600  # of the process that reads; a third of it is the program itself
 PATHS = [f"item.{c.path}" if c.of_item else c.path for c in COLUMNS]
 
-WORK = """
-import json, resource, sys, time
+WORK = r"""
+import json, re, sys, time
 import app.worker
 from app.kernel.db import Database
 from app.kernel.outbound import Outbound
 from catalog.imports import work
 database, act = Database(sys.argv[1]), getattr(work, sys.argv[2])
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+
+def peak_mb():  # ru_maxrss would be that of the process that started this one
+    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
+
+before, began = peak_mb(), time.monotonic()
 act(database, Outbound(), {"import_id": sys.argv[3]})
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"seconds": time.monotonic() - began, "before_mb": before / 1024, "peak_mb": peak / 1024}))
+print(json.dumps({"seconds": time.monotonic() - began, "before_mb": before, "peak_mb": peak_mb()}))
 """
 
 
