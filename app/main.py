@@ -54,6 +54,7 @@ from exchange.agreements.api import router as agreements_router
 from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
 from exchange.delivery.changes import Changes
+from exchange.delivery.gateways_api import router as gateways_router
 from exchange.disputes.api import router as disputes_router
 from exchange.disputes.precedents import router as rulings_router
 from exchange.negotiations.api import router as negotiations_router
@@ -123,6 +124,7 @@ ROUTERS = (
     rulings_router,
     corrections_router,
     delivery_router,
+    gateways_router,
     telling_router,
     supervision_router,
 )

@@ -23,7 +23,7 @@ from app.kernel.text import Text
 
 log = logging.getLogger(__name__)
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180
 STOP_WITHIN_S = 25.0
 RESTART_AFTER_S = 1.0
 SUPERVISED = "ZHENGTONG_SUPERVISED"  # set for children, so that they end with their supervisor

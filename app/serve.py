@@ -30,6 +30,7 @@ from app.kernel.postgres import EmbeddedPostgres, refuse_unsafe_settings
 from app.kernel.postgres_files import DatabaseNotUsable
 from app.processes import SUPERVISED, Supervisor, wait_ready
 from app.settings import Settings, external_database
+from exchange.delivery.registry import stand_for_centre
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def _require_safe(url: str) -> None:
 
 
 def ensure_gateway(database: Database, settings: Settings) -> bool:
-    """Register the central gateway as a client of the highest authority; False while there is no authority yet."""
+    """Register the central gateway as a client of the highest authority, approved by rule; False while there is no
+    authority yet."""
     key = load_private_jwk(settings.keys / "gateway.pem")
     with database.transaction() as session:
         query = select(Jurisdiction.authority_id).where(Jurisdiction.authority_id.is_not(None))
@@ -98,6 +100,8 @@ def ensure_gateway(database: Database, settings: Settings) -> bool:
             )  # fmt: skip
         with suppress(Conflict):
             clients.add_client_key(session, client, key.as_dict(private=False), by=by)
+        if settings.gateway_url is not None:
+            stand_for_centre(session, client, settings.gateway_url)
     return True
 
 

@@ -51,6 +51,7 @@ MACHINE_MODULES = (
     "exchange.agreements.states",
     "exchange.disputes.states",
     "exchange.corrections.states",
+    "exchange.delivery.states",
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,7 +31,7 @@ from app.settings import Settings
 from exchange.delivery.changes import Changes
 from exchange.delivery.protocol import ReceiptBatch
 from tests.conftest import PUBLIC_URL, AsService
-from tests.delivery.systems import GATEWAY_URL, HTTP_SOURCE, Calls, System, system
+from tests.delivery.systems import GATEWAY_URL, HEALTH, HTTP_SOURCE, Calls, System, system
 from tests.estate_calls import APPROVER, CLERK, NOT_THERE, WHY, Call, on
 from tests.estate_catalog import CatalogPart
 from tests.estate_exchange import ExchangePart
@@ -124,11 +125,36 @@ class Estate(CatalogPart, ExchangePart):
         wanted = {"agreement_id": self.agreement["id"], "purpose": "check"}
         self._add("grant.issue", "in force", Call(body=wanted))
         self._add("grant.revoke", "issued", Call((reported.grant_id,)))
-        self._add("gateway.state gateway.changes", "-", Call())
+        self._add("gateway.state gateway.changes gateway.list", "-", Call())
         batch = msgspec.to_builtins(ReceiptBatch(receipts=[reported.receipt()]))
         self._add("gateway.receipts", "-", Call(body=batch))
+        self._add("gateway.health", "-", Call(body=msgspec.to_builtins(HEALTH)))
+        self._gateways()
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
         self._add("receipt.read", "in force", Call((receipt.call.id,)))
+
+    def _gateways(self) -> None:
+        """A gateway of the provider in each standing that somebody can change."""
+        world = self.world
+
+        def registered(*acts: str) -> dict[str, Any]:
+            client = system(world, "civil", Scope.GATEWAY, approved=False)
+            wanted = {"client_id": str(client.id), "url": "https://gateway.civil.example.gov.cn"}
+            made: dict[str, Any] = world.call("POST", "/gateways", "civil", CLERK, body=wanted, expect=201)
+            for act in acts:
+                path, by = f"/gateways/{made['id']}/{act}", ("city_authority", Role.SECURITY_ADMINISTRATOR)
+                made = world.call("POST", path, *by, body={"reason": "安全评估"}, version=made["version"])
+            return made
+
+        free = system(world, "civil", Scope.GATEWAY, approved=False)
+        wanted = {"client_id": str(free.id), "url": "https://gateway.civil.example.gov.cn"}
+        self._add("gateway.register", "provider", Call(body=wanted))
+        waiting = registered()
+        self._add("gateway.read gateway.history", "registered", Call((waiting["id"],)))
+        self._add("gateway.amend", "registered", on(waiting, {"url": "https://other.example.gov.cn"}))
+        self._add("gateway.approve gateway.return gateway.withdraw", "registered", on(waiting, WHY))
+        self._add("gateway.report_incident gateway.suspend", "approved", on(registered("approve"), WHY))
+        self._add("gateway.resume", "suspended", on(registered("approve", "suspend"), WHY))
 
     def _telling(self) -> None:
         self._add("inbox.read event.feed digest.read digest.end webhook.list", "-", Call())

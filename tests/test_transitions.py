@@ -23,6 +23,7 @@ from catalog.elements.states import ELEMENT
 from catalog.harvest.states import HARVEST
 from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
+from exchange.delivery.states import GATEWAY
 from tests.catalog.test_collection_states import AUDIT_FINDING_TABLE, FINDING_TABLE, PLAN_TABLE
 from tests.estate import estate_on
 from tests.exchange.test_states import MACHINES as OF_THE_EXCHANGE
@@ -116,6 +117,21 @@ new    ask      A.s           asked
 asked  confirm  A.s,A.m,RULE  granted
 asked  refuse   A.s,A.m       refused
 """
+GATEWAY_TABLE = """
+new         register         O.c,O.k,RULE  registered
+registered  amend            O.c,O.k,RULE  registered
+returned    amend            O.c,O.k,RULE  registered
+approved    amend            O.c,O.k,RULE  registered
+registered  approve          A.s,RULE      approved
+registered  return           A.s           returned
+approved    report_incident  O.c,O.k       suspended
+approved    suspend          A.s           suspended
+suspended   resume           A.s           approved
+registered  withdraw         O.c,O.k       withdrawn
+approved    withdraw         O.c,O.k       withdrawn
+returned    withdraw         O.c,O.k       withdrawn
+suspended   withdraw         O.c,O.k       withdrawn
+"""
 TABLES = {machine.kind: table for machine, table in OF_THE_EXCHANGE}
 TABLES |= {
     "resource": RESOURCE_TABLE,
@@ -124,6 +140,7 @@ TABLES |= {
     "element": ELEMENT_TABLE,
     "ledger_witness": WITNESS_TABLE,
     "role_grant": GRANT_TABLE,
+    "gateway": GATEWAY_TABLE,
     "import": IMPORT_TABLE,
     "harvest": HARVEST_TABLE,
     "plan": PLAN_TABLE,
@@ -162,7 +179,7 @@ def test_every_machine_has_a_table_written_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "machine",
-    [RESOURCE, REVISION, DEFECT, ELEMENT, WITNESS, GRANT, IMPORT, HARVEST],
+    [RESOURCE, REVISION, DEFECT, ELEMENT, WITNESS, GRANT, IMPORT, HARVEST, GATEWAY],
     ids=lambda machine: machine.kind,
 )
 def test_who_moves_what_by_state_act_party_and_role(machine: Machine) -> None:

@@ -269,6 +269,7 @@ class AgreementTable:
     ) -> None:
         """Agreements that are as they were in the table `before` are not compiled again."""
         self.version = state.version
+        self.approved = state.approved
         self._zone = ZoneInfo(state.time_zone)
         self._revoked = frozenset(state.revoked_grants)
         self._entries: dict[str, AgreementEntry] = {}

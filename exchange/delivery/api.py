@@ -1,4 +1,4 @@
-"""REST of delivery: providers' sources, grants, the gateways' control channel, receipts and use."""
+"""REST of delivery: providers' sources, grants, receipts and use."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from app.identity.cases import AgencyRef, Asked, guarded
 from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import Fault, Invalid, MalformedBody, Unavailable
 from app.kernel.idempotency import CreatingRoute
-from app.kernel.text import Text
 from app.kernel.wire import Page, Paging, ShortText, Wire, page
 from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import find_agreement
-from exchange.delivery import gateways, grants, providers, receipts
-from exchange.delivery.changes import Changes
+from exchange.delivery import grants, providers, receipts
 from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
-from exchange.delivery.protocol import Acknowledgement, ReceiptBatch, Result
+from exchange.delivery.protocol import Result
 from exchange.parties import names_of
 from exchange.terms import Code, Quota
 
@@ -35,7 +30,6 @@ router = APIRouter(prefix="/api/v1", tags=["delivery"], route_class=CreatingRout
 permit("source.connect", "source.read", roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR), scope=Scope.CLERK)
 permit("grant.issue", roles=(), scope=Scope.PULL)
 permit("grant.revoke", roles=(Role.APPROVER, Role.MEDIATOR, Role.SECURITY_ADMINISTRATOR), scope=Scope.PULL)
-permit("gateway.state", "gateway.changes", "gateway.receipts", roles=(), scope=Scope.GATEWAY)
 permit(
     "receipt.list",
     "receipt.read",
@@ -133,16 +127,13 @@ def issue_grant(
     body: GrantWanted, session: DbSession, actor: Annotated[Actor, permitted("grant.issue")], request: Request
 ) -> GrantOut:
     """申请授权凭证: a client of the requester asks to fetch data under an agreement, for one purpose."""
-    gateway_url = request.app.state.settings.gateway_url
-    if gateway_url is None:
-        raise Unavailable(Text("平台尚未配置数据网关。", "No gateway is configured."))
     granted = grants.issue_grant(
         session, request.app.state.tokens, agreement_id=body.agreement_id, purpose=body.purpose, items=body.items,
-        gateway_url=gateway_url, by=actor,
+        central=request.app.state.settings.gateway_url, by=actor,
     )  # fmt: skip
     return GrantOut(
         id=granted.id, token=granted.token, token_type=granted.token_type, agreement_id=granted.agreement_id, purpose=granted.purpose,
-        expires_at=granted.expires_at, gateway=gateway_url, quota=granted.quota,
+        expires_at=granted.expires_at, gateway=granted.gateway, quota=granted.quota,
         resources=[DataAddressOut(**asdict(address)) for address in granted.resources],
     )  # fmt: skip
 
@@ -157,54 +148,6 @@ def revoke_grant(
     return RevokedOut(
         id=asked.case.id, agreement_id=asked.case.agreement_id, revoked_at=asked.case.revoked_at
     )
-
-
-# --- The gateways' control channel: shapes are `exchange.delivery.protocol`'s
-
-
-@router.get("/gateway/state", operation_id="gateway.state", response_class=Response)
-def gateway_state(
-    session: DbSession,
-    actor: Annotated[Actor, permitted("gateway.state")],
-    request: Request,
-    since: Annotated[int | None, Query(description="网关已有的版本 / the version the gateway has")] = None,
-) -> Response:
-    """The agreements that this gateway serves; 304 where they are still those of version `since`."""
-    state = gateways.read_state(session, actor, request.app.state.keys, since=since)
-    if state is None:
-        return Response(status_code=304)
-    return Response(msgspec.json.encode(state), media_type="application/json")
-
-
-@router.get("/gateway/changes", operation_id="gateway.changes", response_class=StreamingResponse)
-async def gateway_changes(
-    actor: Annotated[Actor, permitted("gateway.changes")], request: Request
-) -> StreamingResponse:
-    """Server-sent events, one for each change that a gateway should ask for its state about."""
-    changes: Changes = request.app.state.changes
-    return StreamingResponse(changes.follow(), media_type="text/event-stream")
-
-
-async def _batch(request: Request) -> ReceiptBatch:
-    body = await request.body()
-    try:
-        return msgspec.json.decode(body, type=ReceiptBatch)
-    except msgspec.ValidationError as error:
-        message = Text("不是一批回执：{e}", "not a batch of receipts: {e}").with_(e=error)
-        raise Invalid(faults=[Fault("/receipts", message)]) from None
-    except msgspec.DecodeError:
-        raise MalformedBody() from None
-
-
-@router.post("/gateway/receipts", operation_id="gateway.receipts", response_class=Response)
-def take_receipts(
-    session: DbSession,
-    actor: Annotated[Actor, permitted("gateway.receipts")],
-    batch: Annotated[ReceiptBatch, Depends(_batch)],
-) -> Response:
-    """Receipts in; the ids in the answer are committed before it is sent."""
-    taken = receipts.take_receipts(session, batch.receipts, by=actor)
-    return Response(msgspec.json.encode(Acknowledgement(acknowledged=taken)), media_type="application/json")
 
 
 # --- Receipts and use

@@ -22,10 +22,12 @@ from app.kernel.clock import now
 from exchange.delivery.journal import Journal, JournalUnavailable
 from exchange.delivery.protocol import (
     CHANGES_PATH,
+    HEALTH_PATH,
     RECEIPTS_PATH,
     RECEIPTS_PER_BATCH,
     STATE_PATH,
     Acknowledgement,
+    GatewayHealth,
     GatewayState,
     ReceiptBatch,
 )
@@ -37,6 +39,7 @@ TOKEN_MARGIN_S = 30
 KEYS_EVERY_S = 300.0
 MISSING_KEY_EVERY_S = 5.0
 REQUEST_TIMEOUT_S = 15.0
+HEALTH_EVERY_S = 10.0
 STREAM_TIMEOUT_S = 30.0  # longer than the centre lets a stream be silent
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -65,7 +68,7 @@ class CentreLink:
     """Keeps in touch with the centre until cancelled.
 
     `on_state` takes each new table, or None where the centre confirms that the last one stands; `on_keys`
-    takes the centre's public keys, `wants_keys` says that one is missing.
+    takes the centre's public keys, `wants_keys` says that one is missing; `health` is what it tells of itself.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class CentreLink:
         on_state: Callable[[GatewayState | None], None],
         on_keys: Callable[[dict[str, object]], None],
         wants_keys: Callable[[], bool],
+        health: Callable[[], GatewayHealth],
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._on_state = on_state
         self._on_keys = on_keys
         self._wants_keys = wants_keys
+        self._health = health
         self._version: int | None = None
         self._keys_at = float("-inf")
         self._token = ""
@@ -99,12 +104,17 @@ class CentreLink:
                 self._every_poll(lambda: self._listen(client), "state", self._changed),
                 self._every_poll(lambda: self._follow(client), "changes"),
                 self._every_poll(lambda: self._ship(client), "receipts"),
+                self._every_poll(lambda: self._report(client), "health", every_s=HEALTH_EVERY_S),
             )
 
     async def _every_poll(
-        self, act: Callable[[], Awaitable[None]], what: str, sooner: asyncio.Event | None = None
+        self,
+        act: Callable[[], Awaitable[None]],
+        what: str,
+        sooner: asyncio.Event | None = None,
+        every_s: float | None = None,
     ) -> None:
-        """Do it again and again, at least every poll, and as soon as `sooner` is set."""
+        """Do it again and again, at least every poll (or `every_s`), and as soon as `sooner` is set."""
         failing = False
         while True:
             started = time.monotonic()
@@ -117,7 +127,7 @@ class CentreLink:
                 if not failing:
                     log.warning("%s: the centre cannot be reached: %s %s", what, type(error).__name__, error)
                 failing = True
-            left = max(0.0, self._settings.poll_s - (time.monotonic() - started))
+            left = max(0.0, (every_s or self._settings.poll_s) - (time.monotonic() - started))
             if sooner is None:
                 await asyncio.sleep(left)
                 continue
@@ -162,6 +172,10 @@ class CentreLink:
             await self._journal.acknowledge(acknowledged)
             if not {receipt.call.id for receipt in receipts} <= set(acknowledged):
                 raise CentreAnswersOddly("the centre did not take every receipt; trying again")
+
+    async def _report(self, client: httpx2.AsyncClient) -> None:
+        body = msgspec.json.encode(self._health())
+        _expect(await self._call(client, "POST", HEALTH_PATH, content=body), 204)
 
     async def _call(
         self,

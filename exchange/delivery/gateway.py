@@ -64,6 +64,13 @@ class OutOfTouch(Unavailable):
     )
 
 
+class GatewayNotApproved(Unavailable):
+    """The authority has not approved this gateway, or no longer does (Regulation Art. 29)."""
+
+    slug = "gateway-not-approved"
+    title = Text("本网关未经核准，暂停交付", "This gateway is not approved and delivers nothing")
+
+
 class MethodNotAllowed(Problem):
     status, slug = 405, "method-not-allowed"
     title = Text("此地址不支持该请求方法", "This address does not know the method")
@@ -155,6 +162,8 @@ class Gateway:
     def _current_table(self) -> AgreementTable:
         if self._table is None or time.monotonic() - self._heard_at > self._lost_touch_after_s:
             raise OutOfTouch(headers={"Retry-After": "5"})
+        if not self._table.approved:
+            raise GatewayNotApproved(headers={"Retry-After": "60"})
         return self._table
 
     async def _serve_data(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:

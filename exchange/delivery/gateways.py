@@ -25,9 +25,10 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import IN_FORCE, LIVE
 from exchange.delivery.admission import SERVED
 from exchange.delivery.grants import is_called_back
-from exchange.delivery.models import GrantIssued, ProviderSource
+from exchange.delivery.models import GrantIssued, ProviderSource, RegisteredGateway
 from exchange.delivery.protocol import AgreementEntry, GatewayState
 from exchange.delivery.providers import open_sources
+from exchange.delivery.registry import is_approved
 from exchange.terms import canonical
 
 TOLD_AFTER_END = timedelta(days=1)  # so long a gateway can say that an agreement has ended
@@ -51,11 +52,13 @@ def served_by(gateway: Actor) -> ColumnElement[bool]:
 def read_state(
     session: Session, gateway: Actor, keys: ServiceKeys, *, since: int | None
 ) -> GatewayState | None:
-    """The whole table of `gateway`; None where it is still the one of version `since`."""
+    """The whole table of `gateway`, empty while it is not approved; None where it is still that of version `since`."""
     # The version is read first: what changes between the two statements is then told again, never missed.
     version = _version(session, gateway)
     if version == since:
         return None
+    if not is_approved(session, gateway):
+        return GatewayState(version=version, approved=False, agreements=[])
     agreements = session.scalars(_told(gateway).order_by(Agreement.id)).all()
     in_force = [agreement for agreement in agreements if agreement.state == IN_FORCE]
     sources = open_sources(session, (i for agreement in in_force for i in agreement.resource_ids), keys.seal)
@@ -105,6 +108,7 @@ def _version(session: Session, gateway: Actor) -> int:
         select(_digest(told.c.id, told.c.version)),
         select(_digest(ProviderSource.resource_id, ProviderSource.version)).where(told_sources),
         select(_digest(GrantIssued.id)).join(Client).where(is_called_back()),
+        select(RegisteredGateway.version).where(RegisteredGateway.client_id == gateway.id),
     )
     marks = session.execute(select(*(part.scalar_subquery() for part in parts))).one()
     return int(hashlib.sha256(repr(tuple(marks)).encode()).hexdigest()[:15], 16)

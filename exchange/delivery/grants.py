@@ -21,13 +21,14 @@ from app.identity.tokens import TokenIssuer
 from app.kernel.actor import Actor, ActorKind
 from app.kernel.calendar import BEIJING, legal_date
 from app.kernel.clock import new_id, now
-from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, WrongMoment
+from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, Unavailable, WrongMoment
 from app.kernel.text import Text
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, IN_FORCE
 from exchange.delivery.admission import SERVED
 from exchange.delivery.models import GrantIssued
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, Confirmation, Grant
+from exchange.delivery.registry import address_for
 from exchange.parties import visible_to
 from exchange.terms import METHOD_NAMES, Method, Quota, Terms
 
@@ -43,6 +44,11 @@ class NoGrantNow(WrongMoment):
 
     slug = "no-grant-now"
     title = Text("目前不能签发授权凭证", "No grant can be issued now")
+
+
+class NoGateway(Unavailable):
+    slug = "no-gateway"
+    title = Text("没有可用的数据网关", "No gateway serves this provider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Granted:
     agreement_id: UUID
     purpose: str
     expires_at: datetime
+    gateway: str
     quota: Quota
     resources: list[DataAddress]
 
@@ -75,19 +82,23 @@ def issue_grant(
     agreement_id: UUID,
     purpose: str,
     items: tuple[str, ...] | None,
-    gateway_url: str,
+    central: str | None,
     by: Actor,
 ) -> Granted:
-    """Let the client `by` fetch under an agreement of its agency for at most five minutes.
+    """Let the client `by` fetch under an agreement of its agency for at most five minutes, at a gateway that serves
+    the provider (`central` where none is registered).
 
     `items` narrow what the agreement covers. A client whose token is bound to a key gets a grant bound to the
-    same key (RFC 9449). Errors: NotFound, NoGrantNow, Invalid.
+    same key (RFC 9449). Errors: NotFound, NoGrantNow, NoGateway, Invalid.
     """
     agreement = _requested_by(session, agreement_id, by)
     terms = agreement.typed
     moment = now()
     _require_in_force(agreement, terms, moment)
     _require_agreed(terms, purpose, items)
+    gateway_url = address_for(session, agreement.provider_id) or central
+    if gateway_url is None:
+        raise NoGateway()
     assert by.id is not None
     last_use = datetime.combine(agreement.valid_until + timedelta(days=1), time(), BEIJING)
     issued_at = moment.replace(microsecond=0)
@@ -107,7 +118,9 @@ def issue_grant(
     token = issuer.sign(msgspec.to_builtins(claims), typ=GRANT_TYPE)
     addresses = _addresses(gateway_url, agreement, terms, purpose, items)
     scheme: Scheme = "Bearer" if by.bound_to is None else "DPoP"
-    return Granted(row.id, token, scheme, agreement.id, purpose, row.expires_at, terms.quota, addresses)
+    return Granted(
+        row.id, token, scheme, agreement.id, purpose, row.expires_at, gateway_url, terms.quota, addresses
+    )
 
 
 def _scope_of(terms: Terms) -> dict[str, str] | None:

@@ -46,7 +46,7 @@ class HttpProvider:
         self._source = source
         self._target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + "?" + parts.query
         tls = _tls(source)
-        self._upstream = Upstream(
+        self.upstream = Upstream(
             source.url,
             outbound=outbound,
             tls=tls,
@@ -81,7 +81,7 @@ class HttpProvider:
         return fetch
 
     def close(self) -> None:
-        self._upstream.close()
+        self.upstream.close()
         if self._oauth is not None:
             self._oauth.upstream.close()
 
@@ -137,14 +137,14 @@ class HttpProvider:
         target = (
             self._target + ("&" if query and self._target[-1] != "?" else "") + urlencode(query)
         ).rstrip("?")
-        return self._upstream.written("GET", target, {"Accept": _ACCEPT[source.format], **source.headers})
+        return self.upstream.written("GET", target, {"Accept": _ACCEPT[source.format], **source.headers})
 
     async def _get(self, request: bytes) -> bytes:
         try:
             if self._oauth is None:
-                reply = await self._upstream.ask(request, self._source.timeout_s)
+                reply = await self.upstream.ask(request, self._source.timeout_s)
             else:
-                reply = await self._oauth.ask(self._upstream, request, self._source.timeout_s)
+                reply = await self._oauth.ask(self.upstream, request, self._source.timeout_s)
         except Paused as pause:
             raise ProviderPaused(headers={"Retry-After": str(max(1, math.ceil(pause.seconds)))}) from None
         except TooSlow:

@@ -81,6 +81,8 @@ class Journal:
         self._calls: Counter[tuple[str, str]] = Counter()
         self._rows: Counter[tuple[str, str]] = Counter()
         self._running: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()  # since this start
+        self.problems: Counter[str] = Counter()
         self._segment_of: dict[str, int] = {}  # of every receipt that the centre does not hold yet
         self._last_day: defaultdict[int, str] = defaultdict(str)
 
@@ -112,6 +114,7 @@ class Journal:
             written.cancelled() or written.exception() is None
         ):  # a waiter that gave up changes nothing on disk
             self._finish(call_id, outcome)
+            self._count(outcome)
         else:
             log.error("receipt %s: the outcome could not be written", call_id)
 
@@ -119,6 +122,17 @@ class Journal:
         """Make the receipt of a refused call durable; it uses nothing of the quota."""
         self._note(receipt.call, await self._writer.write(receipt))
         self._unshipped[receipt.call.id] = receipt
+        self._count(receipt.outcome)
+
+    @property
+    def waiting(self) -> int:
+        """Receipts that the centre does not hold yet."""
+        return len(self._unshipped)
+
+    @property
+    def running(self) -> int:
+        """Calls under way."""
+        return len(self._open)
 
     def unshipped(self, limit: int) -> list[Receipt]:
         """The oldest receipts that the centre has not acknowledged."""
@@ -137,6 +151,11 @@ class Journal:
         self._writer.close()
 
     # ---- replay and bookkeeping ----
+
+    def _count(self, outcome: Outcome) -> None:
+        self.results[outcome.result] += 1
+        if outcome.problem is not None:
+            self.problems[outcome.problem] += 1
 
     def _replay(self, line: _Line, segment: int) -> None:
         match line:

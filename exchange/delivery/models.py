@@ -1,4 +1,4 @@
-"""Tables of delivery at the centre: where providers' data is, the grants issued, the receipts received."""
+"""Tables of delivery at the centre: where providers' data is, gateways, grants issued, receipts received."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.clock import now
-from app.kernel.db import Base, Identified
+from app.kernel.db import Base, Identified, Stateful
 
 
 class ProviderSource(Base):
@@ -29,6 +29,19 @@ class ProviderSource(Base):
     updated_by: Mapped[UUID]  # a person, or a client that acts as clerk
 
     __table_args__ = (CheckConstraint("kind IN ('http', 'table')", name="kind"),)
+
+
+class RegisteredGateway(Base, Stateful):
+    """网关: a system that may exchange once it is approved. `url` is where requesters reach it; `health` is what it
+    last told of itself, at `seen_at`."""
+
+    __tablename__ = "gateway"
+
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("client.id"), unique=True)
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"), index=True)
+    url: Mapped[str]
+    seen_at: Mapped[datetime | None]
+    health: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
 class GrantIssued(Base, Identified):

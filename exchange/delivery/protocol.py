@@ -16,6 +16,7 @@ GRANT_AUDIENCE = "gateway"
 STATE_PATH = "/api/v1/gateway/state"
 CHANGES_PATH = "/api/v1/gateway/changes"
 RECEIPTS_PATH = "/api/v1/gateway/receipts"
+HEALTH_PATH = "/api/v1/gateway/health"
 RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
 
@@ -117,9 +118,11 @@ class AgreementEntry(Struct, frozen=True, kw_only=True):
 
 
 class GatewayState(Struct, frozen=True, kw_only=True):
-    """The whole table of one gateway. `time_zone` says where a quota's day begins and ends."""
+    """The whole table of one gateway. `time_zone` says where a quota's day begins and ends. One that is not
+    `approved` has no agreements."""
 
     version: int
+    approved: bool = True
     agreements: list[AgreementEntry]
     revoked_grants: list[str] = field(default_factory=list)  # jti, kept until the grant has expired
     time_zone: str = "Asia/Shanghai"
@@ -176,3 +179,16 @@ class Acknowledgement(Struct, frozen=True, kw_only=True):
     """The ids of receipts that the centre holds durably; the gateway may forget them."""
 
     acknowledged: list[str]
+
+
+class GatewayHealth(Struct, frozen=True, kw_only=True):
+    """What a gateway says of itself: calls by result and problem since it started, receipts that the centre does
+    not hold yet, hosts of providers that it leaves alone for now."""
+
+    release: str
+    started_at: str  # RFC 3339, UTC
+    calls_running: int
+    receipts_waiting: int
+    calls: dict[str, int]  # delivered, refused, failed
+    problems: dict[str, int]  # by slug
+    paused_providers: list[str]

@@ -65,7 +65,7 @@ class HttpConnection(Wire):
 
     def faults(self, *, private: bool) -> list[Fault]:
         """What is wrong with the address, or with the authority it is trusted by."""
-        faults = _url_faults("/url", self.url, private=private)
+        faults = url_faults("/url", self.url, private=private)
         if self.authority is not None:
             try:
                 load_pem_x509_certificates(self.authority.encode())
@@ -108,7 +108,7 @@ class HttpRegistration(HttpConnection):
             message = Text("只能有一种 Authorization", "only one thing can be the Authorization header")
             faults.append(Fault(f"/{ways[-1]}", message))
         if self.oauth is not None:
-            faults += _url_faults("/oauth/token_url", self.oauth.token_url, private=private)
+            faults += url_faults("/oauth/token_url", self.oauth.token_url, private=private)
         if self.certificate is not None:
             try:
                 load_pem_x509_certificate(self.certificate.encode())
@@ -172,7 +172,8 @@ _PRIVATE = Text(
 )
 
 
-def _url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
+def url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
+    """What is wrong with the address of an API or a gateway."""
     parts = urlsplit(url)
     rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
     try:
@@ -180,7 +181,7 @@ def _url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
     except ValueError:
         host = None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-        return [Fault(field, Text("不是可用的数据接口地址", "not a usable address of an API"), rule)]
+        return [Fault(field, Text("不是可用的地址", "not a usable address"), rule)]
     return _address_faults(field, host, private=private)
 
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
@@ -20,8 +21,9 @@ from exchange.delivery.admission import GrantVerifier
 from exchange.delivery.centre import CentreLink, CentreSettings, stopped
 from exchange.delivery.extracts import Extracts
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
-from exchange.delivery.journal import open_journal
+from exchange.delivery.journal import Journal, open_journal
 from exchange.delivery.possession import Possession
+from exchange.delivery.protocol import GatewayHealth
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises JournalInUse, JournalDamaged, OSError where it cannot start."""
     centre = settings.centre.rstrip("/")
     issuer = (settings.issuer or centre).rstrip("/")
+    started_at = now().isoformat()
     journal = await open_journal(settings.data / "receipts")
     providers = Providers(settings.page_limit_bytes, settings.networks)
     verifier = GrantVerifier(issuer)
@@ -85,6 +88,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         on_state=gateway.hear,
         on_keys=verifier.use_keys,
         wants_keys=lambda: verifier.misses_a_key,
+        health=lambda: _health(journal, providers, started_at),
     )
     server = _Server(
         uvicorn.Config(
@@ -114,3 +118,11 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         journal.close()
         if failed:
             raise failed
+
+
+def _health(journal: Journal, providers: Providers, started_at: str) -> GatewayHealth:
+    return GatewayHealth(
+        release=version("zhengtong"), started_at=started_at, calls_running=journal.running,
+        receipts_waiting=journal.waiting, calls=dict(journal.results), problems=dict(journal.problems),
+        paused_providers=providers.paused(),
+    )  # fmt: skip

@@ -63,6 +63,10 @@ class Providers:
             self._by_source[key] = self._open(source)
         return self._by_source[key]
 
+    def paused(self) -> list[str]:
+        """The hosts that have failed too often just now."""
+        return sorted({http.upstream.host for http in self._http if http.upstream.breaker.is_open})
+
     async def close(self) -> None:
         for pool in self._pools:
             await pool.close()

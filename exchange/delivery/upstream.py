@@ -57,6 +57,11 @@ class Breaker:
         self._failures = 0
         self._until = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are turned away."""
+        return self._failures >= FAILURES_TO_OPEN
+
     def require_closed(self) -> None:
         """Errors: Paused."""
         if self._failures < FAILURES_TO_OPEN:
@@ -89,7 +94,7 @@ class Upstream:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a provider's address must be http or https")
-        self._host = parts.hostname
+        self.host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._named = parts.netloc.rpartition("@")[2]
@@ -178,12 +183,12 @@ class Upstream:
         try:
             async with asyncio.timeout(min(CONNECT_TIMEOUT_S, until - time.monotonic())):
                 for address in await loop.run_in_executor(
-                    None, self._outbound.addresses, self._host, self._port
+                    None, self._outbound.addresses, self.host, self._port
                 ):
                     try:
                         _, connection = await loop.create_connection(
                             lambda: _Connection(self._limit_bytes), address, self._port,
-                            ssl=self._tls, server_hostname=self._host if self._tls else None,
+                            ssl=self._tls, server_hostname=self.host if self._tls else None,
                         )  # fmt: skip
                         return connection
                     except OSError as error:  # of TLS too

@@ -1,4 +1,4 @@
-"""Gateways hear of changes at once: a word to whoever listens, when the transaction commits."""
+"""Gateways: registered and reviewed, and told of changes at once, when the transaction commits."""
 
 from __future__ import annotations
 
@@ -23,6 +23,24 @@ def upgrade() -> None:
         CREATE TRIGGER tell_gateways AFTER UPDATE OF revoked_at ON grant_issued
             FOR EACH STATEMENT EXECUTE FUNCTION tell_gateways();
         CREATE TRIGGER tell_gateways AFTER UPDATE OF active ON client
+            FOR EACH STATEMENT EXECUTE FUNCTION tell_gateways();
+        CREATE TABLE gateway (
+            id uuid CONSTRAINT pk_gateway PRIMARY KEY,
+            created_at timestamptz NOT NULL,
+            state varchar NOT NULL,
+            version integer NOT NULL,
+            updated_at timestamptz NOT NULL,
+            client_id uuid NOT NULL CONSTRAINT uq_gateway_client_id UNIQUE
+                CONSTRAINT fk_gateway_client_id REFERENCES client (id),
+            agency_id uuid NOT NULL CONSTRAINT fk_gateway_agency_id REFERENCES agency (id),
+            url varchar NOT NULL,
+            seen_at timestamptz,
+            health jsonb
+        );
+        CREATE INDEX ix_gateway_agency_id ON gateway (agency_id);
+        CREATE TRIGGER guard_state BEFORE INSERT OR UPDATE OF state ON gateway
+            FOR EACH ROW EXECUTE FUNCTION guard_state('gateway');
+        CREATE TRIGGER tell_gateways AFTER INSERT OR UPDATE OF state ON gateway
             FOR EACH STATEMENT EXECUTE FUNCTION tell_gateways();
         """
     )

@@ -16,8 +16,10 @@ from starlette.testclient import TestClient
 from app.identity import clients, tokens
 from app.kernel.actor import Role, Scope
 from app.kernel.clock import new_id, now
+from exchange.delivery import registry
 from exchange.delivery.protocol import (
     Call,
+    GatewayHealth,
     GatewayState,
     Outcome,
     Receipt,
@@ -89,21 +91,31 @@ class System:
 
 
 def register(
-    session: Session, town: Town, agency: str, scope: Scope, http: TestClient | httpx2.Client, issuer: str
+    session: Session,
+    town: Town,
+    agency: str,
+    scope: Scope,
+    http: TestClient | httpx2.Client,
+    issuer: str,
+    *,
+    gateway_url: str | None = GATEWAY_URL,
 ) -> System:
-    """A client of an agency with one scope and one key."""
+    """A client of an agency with one scope and one key; a gateway with an address is approved."""
     name = f"{agency}-{scope}-{uuid4().hex[:6]}"
     client = clients.register_client(
         session, name=name, title=name, agency_id=town.id(agency), scopes=frozenset({scope}), by=OPERATOR
     )
     key = OKPKey.generate_key("Ed25519", parameters={"kid": name})
     clients.add_client_key(session, client, key.as_dict(private=False), by=OPERATOR)
+    if scope is Scope.GATEWAY and gateway_url is not None:
+        registry.stand_for_centre(session, client, gateway_url)
     session.commit()  # the session of a rolled back test only releases a savepoint
     return System(client.id, name, scope, key, http, issuer)
 
 
-def system(world: World, agency: str, scope: Scope) -> System:
-    return register(world.session, world.town, agency, scope, world.client, PUBLIC_URL)
+def system(world: World, agency: str, scope: Scope, *, approved: bool = True) -> System:
+    url = GATEWAY_URL if approved else None
+    return register(world.session, world.town, agency, scope, world.client, PUBLIC_URL, gateway_url=url)
 
 
 def resource_of(agreement: dict[str, Any]) -> str:
@@ -122,6 +134,12 @@ def grant(puller: System, agreement: dict[str, Any]) -> str:
 def state_of(gateway: System) -> GatewayState:
     answer = gateway.http.get("/api/v1/gateway/state", headers=gateway.headers())
     return msgspec.json.decode(answer.content, type=GatewayState)
+
+
+HEALTH = GatewayHealth(
+    release="0.1", started_at="2026-09-18T00:00:00+00:00", calls_running=0, receipts_waiting=0,
+    calls={"delivered": 3}, problems={}, paused_providers=[],
+)  # fmt: skip
 
 
 class Calls:

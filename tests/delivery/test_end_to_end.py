@@ -170,7 +170,9 @@ def running(database: Database, keys: ServiceKeys, folder: Path, poll_s: float) 
     ):
         town = Town(session)
         puller = register(session, town, "health", Scope.PULL, http, url)
-        registered = register(session, town, "city_authority", Scope.GATEWAY, http, url)
+        registered = register(
+            session, town, "city_authority", Scope.GATEWAY, http, url, gateway_url=GATEWAY_URL
+        )
         session.commit()
         centre = cast(Centre, SimpleNamespace(url=url, gateway_key=registered.key))
         gateway = GatewayProcess(

@@ -28,6 +28,7 @@ from joserfc.jwk import KeySet, OKPKey
 from app.kernel.clock import new_id
 from exchange.delivery.protocol import (
     AgreementEntry,
+    GatewayHealth,
     GatewayState,
     Receipt,
     ReceiptBatch,
@@ -91,7 +92,9 @@ class Centre(_Server):
         self.receipts: dict[str, Receipt] = {}
         self.contradictions: list[str] = []  # receipts that came again and told another story
         self.deliveries = 0  # receipts received, repeated ones included
+        self.health: GatewayHealth | None = None
         self.is_silent = False
+        self.is_approved = True
         self.takes_receipts = True
         self.changed = threading.Condition()
         super().__init__(self._handler())
@@ -177,6 +180,7 @@ class Centre(_Server):
                     centre.changed.notify_all()
                     state = GatewayState(
                         version=centre.version,
+                        approved=centre.is_approved,
                         agreements=list(centre.entries.values()),
                         revoked_grants=list(centre.revoked),
                     )
@@ -197,6 +201,9 @@ class Centre(_Server):
                     assert assertion.claims["sub"] == "gateway-1"
                     assert assertion.claims["aud"] == centre.url
                     self.reply(200, b'{"access_token":"good","token_type":"Bearer","expires_in":300}')
+                elif self.path == "/api/v1/gateway/health":
+                    centre.health = msgspec.json.decode(body, type=GatewayHealth)
+                    self.reply(204)
                 elif not centre.takes_receipts:
                     self.reply(503)
                 else:
