@@ -87,15 +87,22 @@ def execute(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-@pytest.fixture
-def database(server: str, template: str) -> Iterator[Database]:
-    """A migrated database of its own, for tests that commit."""
+@contextmanager
+def own_database(server: str, template: str) -> Iterator[Database]:
+    """A migrated database that nobody else uses."""
     name = f"t_{uuid4().hex}"
     execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     own = Database(on(server, name), pool_size=4)
     yield own
     own.close()
     execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server: str, template: str) -> Iterator[Database]:
+    """A migrated database of its own, for tests that commit."""
+    with own_database(server, template) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

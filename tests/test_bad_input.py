@@ -154,6 +154,10 @@ def test_json_under_another_name(stage: Stage) -> None:
         (("terms",), [], "/terms"),
         (("terms", "method"), "telepathy", "/terms/method"),
         (("terms", "valid_from"), "2026-02-30", "/terms/valid_from"),
+        (("terms", "valid_from"), "0", "/terms/valid_from"),
+        (("terms", "valid_from"), 0, "/terms/valid_from"),
+        (("terms", "valid_from"), "2026-03-01T00:00:00Z", "/terms/valid_from"),
+        (("terms", "retention_days"), False, "/terms/retention_days"),
         (("terms", "retention_days"), 10**30, "/terms/retention_days"),
         (("terms", "retention_days"), 1.5, "/terms/retention_days"),
         (("terms", "quota", "calls_per_day"), -1, "/terms/quota/calls_per_day"),
@@ -253,6 +257,11 @@ def test_the_version_that_was_read(stage: Stage, version: str | None, status: in
     call = replace(stage.estate.calls[key], version=None)
     headers = {} if version is None else {"If-Match": version.encode()}
     refused(stage, key, status, slug, call=call, headers=headers)
+
+
+def test_a_day_in_an_address_is_written_as_a_day(stage: Stage) -> None:
+    for day in ("0", "1767225600", "2026-3-1"):
+        refused(stage, ("agreement.list", "-"), 422, params={"ends_by": day}, field="/query/ends_by")
 
 
 @pytest.mark.parametrize(

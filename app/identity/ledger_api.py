@@ -12,6 +12,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy.orm import Session
 
 from app.identity.permissions import permit, permitted
@@ -83,13 +84,16 @@ class ConsistencyOut(Wire):
 
 
 @router.get(
-    "/ledger/checkpoint", operation_id="ledger.checkpoint", dependencies=[permitted("ledger.checkpoint")]
+    "/ledger/checkpoint",
+    operation_id="ledger.checkpoint",
+    dependencies=[permitted("ledger.checkpoint")],
+    response_class=PlainTextResponse,
 )
-def checkpoint(session: DbSession, witnesses: Witnesses = 0) -> Response:
+def checkpoint(session: DbSession, witnesses: Witnesses = 0) -> PlainTextResponse:
     """The newest signed tree head (C2SP tlog-checkpoint) with the cosignatures it has (C2SP tlog-cosignature);
     `witnesses`: the newest one that at least so many cosigned."""
     note = cosigning.note_of(session, _checkpoint(session, witnesses))
-    return Response(note, media_type="text/plain; charset=utf-8", headers=BRIEFLY)
+    return PlainTextResponse(note, headers=BRIEFLY)
 
 
 def _checkpoint(session: Session, witnesses: int) -> LedgerCheckpoint:

@@ -37,6 +37,18 @@ OFFSET_LIMIT = 10_000_000
 TheCollection = Annotated[Literal["resources"], Path()]
 
 
+class GeoJson(JSONResponse):
+    """Records as they are sent, so that the OpenAPI document names the media type."""
+
+    media_type = GEO_JSON
+
+
+class JsonSchema(JSONResponse):
+    """What one may filter and sort by, likewise."""
+
+    media_type = SCHEMA
+
+
 class Asked(Wire):
     """Which records. The catalog holds no geometry, so there is no `bbox` to ask for."""
 
@@ -83,23 +95,25 @@ def read_collection(collection: TheCollection, site: ThisSite) -> dict[str, Any]
     "/collections/{collection}/queryables",
     operation_id="ogc.queryables",
     dependencies=[permitted("ogc.queryables")],
+    response_class=JsonSchema,
 )
-def read_queryables(collection: TheCollection, site: ThisSite) -> JSONResponse:
+def read_queryables(collection: TheCollection, site: ThisSite) -> JsonSchema:
     """What one may filter by."""
-    return JSONResponse(records.properties_schema(site, sortable=False), media_type=SCHEMA)
+    return JsonSchema(records.properties_schema(site, sortable=False))
 
 
 @router.get(
     "/collections/{collection}/sortables",
     operation_id="ogc.sortables",
     dependencies=[permitted("ogc.sortables")],
+    response_class=JsonSchema,
 )
-def read_sortables(collection: TheCollection, site: ThisSite) -> JSONResponse:
+def read_sortables(collection: TheCollection, site: ThisSite) -> JsonSchema:
     """What one may sort by."""
-    return JSONResponse(records.properties_schema(site, sortable=True), media_type=SCHEMA)
+    return JsonSchema(records.properties_schema(site, sortable=True))
 
 
-@router.get("/collections/{collection}/items", operation_id="ogc.items")
+@router.get("/collections/{collection}/items", operation_id="ogc.items", response_class=GeoJson)
 def list_records(
     collection: TheCollection,
     asked: Annotated[Asked, Query()],
@@ -107,7 +121,7 @@ def list_records(
     session: DbSession,
     index: OpenIndex,
     site: ThisSite,
-) -> JSONResponse:
+) -> GeoJson:
     """A page of records by words, CQL2 filter and order; the best match first, else the latest change."""
     conditions: list[ColumnElement[bool]] = [read_filter(asked.filter)] if asked.filter else []
     selection = select_by(session, index, actor, words=asked.q, conditions=conditions)
@@ -119,7 +133,7 @@ def list_records(
     if asked.offset:
         links.append(link(_address(site, asked, max(asked.offset - limit, 0)), "prev", GEO_JSON))
     links.append(link(records.collection_address(site), "collection", JSON))
-    return JSONResponse(
+    return GeoJson(
         {
             "type": "FeatureCollection",
             "numberMatched": total,
@@ -127,22 +141,21 @@ def list_records(
             "timeStamp": now().isoformat(timespec="seconds").replace("+00:00", "Z"),
             "features": [records.record(entry, site) for entry in found],
             "links": links,
-        },
-        media_type=GEO_JSON,
+        }
     )
 
 
-@router.get("/collections/{collection}/items/{resource_id}", operation_id="ogc.item")
+@router.get("/collections/{collection}/items/{resource_id}", operation_id="ogc.item", response_class=GeoJson)
 def read_record(
     collection: TheCollection,
     resource_id: UUID,
     actor: Annotated[Actor, permitted("ogc.item")],
     session: DbSession,
     site: ThisSite,
-) -> JSONResponse:
+) -> GeoJson:
     """One record."""
     entry = find_entry(session, actor, Resource.id == resource_id)
-    return JSONResponse(records.record(entry, site), media_type=GEO_JSON)
+    return GeoJson(records.record(entry, site))
 
 
 def _address(site: Site, asked: Asked, offset: int) -> str:

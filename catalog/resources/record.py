@@ -83,7 +83,9 @@ def _no_nul(value: JsonValue) -> None:
 _Blank = BeforeValidator(_blank_is_none)
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), Storable]
-OptionalLine = Annotated[Line | None, _Blank]
+OptionalLine = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Storable] | None, _Blank
+]
 OptionalUrl = Annotated[
     Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), Storable] | None, _Blank
 ]
