@@ -10,16 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter, Response
+from sqlalchemy import select
 
 from app.console.forms import Act, Form, Options, Sent, form_body, perform
 from app.console.view import Find, Seen, View, acting_on, looking, permit_page
+from app.identity.models import Agency
 from app.identity.permissions import permit
 from app.identity.profiles import profile_for
-from app.kernel.actor import ROLE_NAMES
+from app.kernel.actor import ROLE_NAMES, Role
 from app.kernel.errors import NotFound, Problem, WrongMoment
 from app.kernel.machine import Machine, Party
 from app.kernel.text import Text
 from app.kernel.wire import Label
+
+AGENCIES_OFFERED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Offered:
 class Refused:
     """An act of the reader's own side that is not open to the reader now, and why."""
 
+    act: str
     label: Text
     why: Text
 
@@ -43,7 +48,8 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Case:
     """A case as the page of its acts needs it. `told` are the agencies that learn of an act, beside one's own;
-    `context` is what the templates of its acts show, `values` what its hidden fields carry."""
+    `context` is what the templates of its acts show, `values` what its hidden fields carry. `parties` are what the
+    reader's agency is to the case; `hinders` says why the moment does not allow an act that the state does."""
 
     address: str
     title: Text
@@ -55,6 +61,8 @@ class Case:
     context: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     back: str = ""  # where the case is shown, if not at its address
+    parties: frozenset[Party] = frozenset()
+    hinders: Callable[[str], Text | None] = lambda _act: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +85,28 @@ def offered(case: Case, acts: Mapping[str, Act]) -> list[Offered]:
     ]
 
 
-def refused(
-    view: View, case: Case, parties: frozenset[Party], hinders: Callable[[str], Text | None]
-) -> list[Refused]:
+def refused(view: View, case: Case) -> list[Refused]:
     """The acts that the state knows of the reader's side and the reader cannot do, each with the reason."""
     told = []
     for row in case.machine.rows:
-        mine = [role for party, role in row.by if party in parties]
+        mine = [role for party, role in row.by if party in case.parties]
         if row.source != case.state or not mine or row.act in case.allowed:
             continue
-        names = [ROLE_NAMES[role] for role in mine if role is not None]
-        why = hinders(row.act) or Text("由本单位的{zh}办理。", "For your agency's {en}.").with_(
-            zh="、".join(name.zh for name in names), en=", ".join(name.en for name in names)
-        )
-        told.append(Refused(case.machine.acts[row.act], why))
+        roles = [role for role in mine if role is not None]
+        why = case.hinders(row.act) or _for_others(view, roles)
+        told.append(Refused(row.act, case.machine.acts[row.act], why))
     return told
+
+
+def _for_others(view: View, roles: Sequence[Role]) -> Text:
+    """Whose act it is. Who has the role and may not do it had a hand in what is to be decided."""
+    words = (
+        Text("由本单位另一名{zh}办理：经手人不得审核自己的件。", "For another {en} of your agency: nobody decides on their own work.")
+        if view.actor.roles.intersection(roles)
+        else Text("由本单位的{zh}办理。", "For your agency's {en}.")
+    )  # fmt: skip
+    names = [ROLE_NAMES[role] for role in roles]
+    return words.with_(zh="、".join(name.zh for name in names), en=", ".join(name.en for name in names))
 
 
 def following(view: View, case: Case, act: str) -> Following | None:
@@ -118,7 +133,10 @@ def act_page(
     if act not in case.allowed:
         problem = problem or WrongMoment(state=case.state)
         here = f"{case.address}/{act}"
-        return view.page("closed.html", status=problem.status, here=here, case=case, act=act, problem=problem)
+        why = next((one.why for one in refused(view, case) if one.act == act), None)
+        return view.page(
+            "closed.html", status=problem.status, here=here, case=case, act=act, problem=problem, why=why
+        )
     return _form_page(
         view, case, act, acts[act], case.machine.acts[act], following(view, case, act), problem, entered
     )
@@ -227,6 +245,14 @@ def make_routes(
 
 def _shown_at(case: Case) -> str:
     return case.back or case.address
+
+
+def agencies_offered(view: View) -> dict[str, Text]:
+    """Agencies to choose from, by id."""
+    rows = view.session.execute(
+        select(Agency.id, Agency.name, Agency.name_en).order_by(Agency.name).limit(AGENCIES_OFFERED)
+    )
+    return {str(row.id): Text(row.name, row.name_en or row.name) for row in rows}
 
 
 def names(*agencies: Iterable[Label] | Label) -> list[Label]:

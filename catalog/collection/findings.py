@@ -99,14 +99,17 @@ def list_findings(
     ]
 
 
+def obstacle(finding: Finding, act: str) -> Text | None:
+    """Why the moment does not allow an act on the finding that its state does; None where it does."""
+    return hindrance(finding.state, act, overdue=finding.overdue, appealed=finding.appeal is not None)
+
+
 def allowed_acts(finding: Finding, plan: Plan, *, by: Actor) -> list[str]:
     """The acts that the actor may do now."""
-    moment = {"overdue": finding.overdue, "appealed": finding.appeal is not None}
     return [
         act
         for act in FINDING.allowed(finding.state, parties_of(by, plan), by.roles)
-        if hindrance(finding.state, act, **moment) is None
-        and not (finding.state == APPEALED and finding.decided_by == by.id)
+        if obstacle(finding, act) is None and not (finding.state == APPEALED and finding.decided_by == by.id)
     ]
 
 
@@ -328,8 +331,8 @@ def _step(
     )  # fmt: skip
     assert event.state_from is not None
     moment = {"overdue": finding.overdue, "appealed": finding.appeal is not None}
-    if obstacle := hindrance(event.state_from, act, **moment):
-        raise WrongMoment(obstacle, state=event.state_from)
+    if why := hindrance(event.state_from, act, **moment):
+        raise WrongMoment(why, state=event.state_from)
     finding.overdue = False
     deadlines.end(session, KIND, finding.id, outcome="met")
     row = FINDING.find(event.state_from, act)

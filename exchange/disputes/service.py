@@ -114,12 +114,22 @@ def list_disputes(
 
 def allowed_acts(session: Session, dispute: Dispute, *, by: Actor) -> list[str]:
     """The acts that the actor may do now."""
-    acts = set(DISPUTE.allowed(dispute.state, parties_of(by, dispute), by.roles))
+    acts = DISPUTE.allowed(dispute.state, parties_of(by, dispute), by.roles)
     draft = session.get(Ruling, dispute.draft_ruling_id) if dispute.draft_ruling_id else None
-    if draft is None or draft.drafted_by == by.id:
-        acts.discard("rule")
-    acts.discard("report_noncompliance" if dispute.noncompliance_at else "order_compliance")
+    drafter = draft is not None and draft.drafted_by == by.id
+    acts = [act for act in acts if hindrance(dispute, act) is None and not (act == "rule" and drafter)]
     return sorted(acts, key=list(DISPUTE.acts).index)
+
+
+def hindrance(dispute: Dispute, act: str) -> Text | None:
+    """Why the moment does not allow an act that the state does; None where it does."""
+    if act == "rule" and dispute.draft_ruling_id is None:
+        return Text("裁决尚未拟定。", "No ruling is drafted yet.")
+    if act == "report_noncompliance" and dispute.noncompliance_at:
+        return Text("未履行情况已经报告。", "It is reported already.")
+    if act == "order_compliance" and not dispute.noncompliance_at:
+        return Text("没有人报告裁决未得到履行。", "Nobody has reported that the ruling is not carried out.")
+    return None
 
 
 def step(

@@ -29,10 +29,8 @@ FORM = {"sec-fetch-site": "same-origin", "accept": PAGE["accept"]}
 REFUSED = "-H"
 
 
-# Done by a form on another page, or by the API alone.
-WITHOUT_PAGE = {
-    "request.reuse", "negotiation.request_narrower", "agreement.transfer", "plan.amend", "plan.renew",
-}  # fmt: skip
+# Done by a form or a page of their own, as routes of their own.
+WITHOUT_PAGE = {"request.reuse", "negotiation.request_narrower", "plan.amend"}
 
 
 def kind_of(route: APIRoute) -> str | None:

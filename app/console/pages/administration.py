@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from sqlalchemy import select
 
-from app.console.acts import Making, make_routes
+from app.console.acts import AGENCIES_OFFERED, Making, agencies_offered, make_routes
 from app.console.forms import Act, Field, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Table, onward
 from app.console.view import View, looking, permit_page
@@ -19,7 +19,6 @@ from app.identity import api as identity
 from app.identity import calendars_api as calendars
 from app.identity import clients_api as clients
 from app.identity import people_api as people
-from app.identity.models import Agency
 from app.identity.profiles import profile_for
 from app.kernel.actor import ROLE_NAMES, Role, Scope
 from app.kernel.errors import NotFound, Problem
@@ -40,15 +39,6 @@ permit_page("console.client_act", like="client.suspend")
 permit_page("console.client_key", like="client.add_key")
 permit_page("console.rules", like="calendar.list")
 permit_page("console.endpoints", like="source.read")
-
-OFFERED = 500
-
-
-def _agencies(view: View) -> dict[str, Text]:
-    rows = view.session.execute(
-        select(Agency.id, Agency.name, Agency.name_en).order_by(Agency.name).limit(OFFERED)
-    )
-    return {str(row.id): Text(row.name, row.name_en or row.name) for row in rows}
 
 
 @router.get("/agencies", operation_id="console.agencies")
@@ -104,7 +94,7 @@ def _register_jurisdiction(view: View, body: identity.NewJurisdiction) -> str:
 def list_people(view: Annotated[View, looking("console.people")], cursor: Cursor = None) -> Response:
     """People of the agencies in one's own jurisdiction and below."""
     found = identity.list_people(view.actor, view.session, 50, cursor)
-    names = _agencies(view)
+    names = agencies_offered(view)
     return view.page(
         "administration/people.html", people=found.items, agencies=names, role_names=ROLE_NAMES, shown=None,
         more=onward("/people", found.next), may_change=view.may("person.suspend"), may_add=view.may("person.register"),
@@ -147,7 +137,7 @@ def act_on_person(
 def list_clients(view: Annotated[View, looking("console.clients")], cursor: Cursor = None) -> Response:
     """Systems of the agencies in one's own jurisdiction and below."""
     found = clients.list_clients(view.actor, view.session, 50, cursor)
-    names = _agencies(view)
+    names = agencies_offered(view)
     rows = [
         [
             Cell(row.title, f"/clients/{row.id}", below=row.name), Cell(names.get(str(row.agency_id), "")), Cell(", ".join(row.scopes)),
@@ -178,7 +168,7 @@ def _client(view: View, id: UUID, problem: Problem | None) -> Response:
     row = clients.ClientOut.model_validate(clients._client(view.session, id, view.actor))
     return view.page(
         "administration/client.html", status=problem.status if problem else 200, here=f"/clients/{id}", client=row,
-        keys=keys, agencies=_agencies(view), may_change=view.may("client.suspend"), problem=problem,
+        keys=keys, agencies=agencies_offered(view), may_change=view.may("client.suspend"), problem=problem,
     )  # fmt: skip
 
 
@@ -250,7 +240,7 @@ def endpoints_page(view: Annotated[View, looking("console.endpoints")]) -> Respo
         select(Resource)
         .where(Resource.agency_id == view.actor.agency_id)
         .order_by(Resource.title)
-        .limit(OFFERED)
+        .limit(AGENCIES_OFFERED)
     )
     rows = []
     for row in view.session.scalars(own):
@@ -318,7 +308,7 @@ make_routes(
     router, Making("/people", Text("人员", "People")), "new", "new_person", Text("登记人员", "register a person"),
     Act(_register_person, identity.NewPerson, (
         Field("login", Text("登录名", "Login"), "line"), Field("name", Text("姓名", "Name"), "line"),
-        Field("agency_id", Text("单位", "Agency"), "select", options=_agencies),
+        Field("agency_id", Text("单位", "Agency"), "select", options=agencies_offered),
         *(Field(f"role_{role.value}", ROLE_NAMES[role], "check", False) for role in Role),
         Field("contractor", Text("外包人员（不得接触数据）", "Staff of a supplier (no rights to data)"), "check", False),
     ), reads=_read_person, says=Text("一次性口令只显示这一次。", "The one-time secret is shown this once.")), like="person.register",
@@ -327,7 +317,7 @@ make_routes(
     router, Making("/clients", Text("应用系统", "Systems")), "new", "new_client", Text("登记系统", "register a system"),
     Act(_register_client, clients.NewClient, (
         Field("name", Text("标识", "Name"), "line"), Field("title", Text("系统名称", "Title"), "line"),
-        Field("agency_id", Text("单位", "Agency"), "select", options=_agencies),
+        Field("agency_id", Text("单位", "Agency"), "select", options=agencies_offered),
         *(Field(f"scope_{scope.value}", Text(f"授权范围 {scope.value}", f"Scope {scope.value}"), "check", False) for scope in Scope),
         Field("jwk", Text("公钥（JWK）", "Public key (JWK)"), required=False), Field("jwks_uri", Text("或公钥集地址", "Or the address of its key set"), "line", False),
     ), reads=_read_client), like="client.register",

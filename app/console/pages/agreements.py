@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 
 from app.console import terms as pages
-from app.console.acts import Case, act_routes, names, offered
+from app.console.acts import Case, act_routes, agencies_offered, names, offered, refused
 from app.console.due import clocks_of
 from app.console.forms import NOTE, REASON, Act, Field, Form, validated
 from app.console.sheets import Cell, Choice, Register, Table, onward, state_tabs
@@ -21,6 +21,7 @@ from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT
 from exchange.delivery import api as delivery
 from exchange.paper import PDF, POLICY, to_html, to_pdf
+from exchange.parties import parties_of
 from exchange.wire import OptionalReason, Reason
 
 router = APIRouter(include_in_schema=False)
@@ -36,6 +37,7 @@ RESULTS = {
     "failed": Text("未成功", "failed"),
 }
 
+SIDES = {"requester": Text("需求方", "the requester’s"), "provider": Text("提供方", "the provider’s")}
 _STOPS = Text("网关立即停止提供。", "The gateway stops at once.")
 _ENDS = Text("协议终止，网关立即停止提供，不能恢复；需求方须处置已取得的数据。", "The agreement ends for good; the gateway stops at once, and the requester disposes of what it received.")  # fmt: skip
 ACTS = {
@@ -48,6 +50,15 @@ ACTS = {
     "agree_end": Act(api.agree_end, OptionalReason, (NOTE,), says=_ENDS, grave=True),
     "terminate": Act(api.terminate, Reason, (REASON,), says=_ENDS, grave=True),
     "complete": Act(api.complete, OptionalReason, (NOTE,), says=_ENDS, grave=True),
+    "transfer": Act(
+        api.transfer, api.Transfer,
+        (
+            Field("side", Text("由谁继任", "Whose successor"), "select", options=SIDES),
+            Field("to_agency_id", Text("继任单位", "The successor"), "select", options=agencies_offered),
+            Field("document", Text("决定合并、撤销的文件", "The document that merged or dissolved it"), "line"), REASON,
+        ),
+        says=Text("本协议由同样条款的新版本取代，继任单位承受其权利义务。", "A new version on the same terms takes its place; the successor has its rights and duties."), grave=True,
+    ),
     "certify_disposal": Act(
         api.certify_disposal, api.Disposal,
         (Field("disposed_on", Text("处置日期", "Disposed of on"), "date"), Field("disposal", Text("处置方式与范围", "How, and what"))),
@@ -110,10 +121,11 @@ def agreement_page(
     receipts = delivery.ChosenReceipts(agreement_id=told.id, limit=RECEIPTS_SHOWN)
     versions = api.list_versions(seen.asked)
     ours = told.requester.id == view.actor.agency_id
+    case = _case(seen, "", Form())
     return view.page(
         "agreements/one.html", agreement=told, parts=pages.told(told.terms, records),
         versions=versions if len(versions) > 1 else [], events=api.list_events(seen.asked),
-        offers=offered(_case(seen, "", Form()), ACTS), act_names=AGREEMENT.acts, results=RESULTS,
+        offers=offered(case, ACTS), refused=refused(view, case), act_names=AGREEMENT.acts, results=RESULTS,
         use=delivery.use_of_agreement(seen.asked) if may_count else None,
         receipts=delivery.list_receipts(view.session, view.actor, receipts).items if may_count else [],
         may_amend=view.may("request.draft") and ours, may_correct=view.may("correction.report") and ours,
@@ -129,8 +141,16 @@ def _case(seen: Seen[Agreement], act: str, _form: Form) -> Case:
         a=Text(told.provider.name.zh, told.provider.name.en),
         b=Text(told.requester.name.zh, told.requester.name.en),
     )
-    address = f"/agreements/{told.id}"
-    return Case(address, title, AGREEMENT, told.state, told.version, told.allowed, names(others))
+    parties = parties_of(seen.view.actor, seen.case)
+    return Case(
+        f"/agreements/{told.id}", title, AGREEMENT, told.state, told.version, told.allowed, names(others),
+        parties=parties, hinders=lambda act: service.hindrance(seen.case, act, parties),
+    )  # fmt: skip
+
+
+def _then(seen: Seen[Agreement], act: str, done: Any) -> str:
+    """Where an act leads: a transfer to the version between the successor and the other party."""
+    return f"/agreements/{done.id if act == 'transfer' else seen.case.id}"
 
 
 @router.get("/agreements/{id:uuid}/document", operation_id="console.agreement_document")
@@ -177,4 +197,4 @@ def receipts_page(
     return seen.view.page("list.html", register=Register(title, table, tabs, choices, more=more))
 
 
-act_routes(router, "/agreements", "agreement", service.find_agreement, ACTS, _case)
+act_routes(router, "/agreements", "agreement", service.find_agreement, ACTS, _case, then=_then)

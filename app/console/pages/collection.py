@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
-from app.console.acts import Case, act_routes, names, offered
+from app.console.acts import Case, act_routes, names, offered, refused
 from app.console.due import clocks_of
 from app.console.forms import REASON, Act, Entered, Field, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Tab, Table, onward, state_tabs
@@ -29,6 +29,7 @@ from catalog.collection.wire import (
     ChosenPlans,
     Justification,
     MaybeBecause,
+    Period,
     Permission,
     PlanOut,
     finding_out,
@@ -42,6 +43,8 @@ permit_page("console.plan", like="plan.read")
 permit_page("console.findings", like="finding.list")
 permit_page("console.new_plan", like="plan.draft")
 permit_page("console.draft_plan", like="plan.draft")
+permit_page("console.amend_plan_form", like="plan.amend")
+permit_page("console.amend_plan", like="plan.amend")
 permit_page("console.edit_plan_form", like="plan.edit")
 permit_page("console.edit_plan", like="plan.edit")
 permit_page("console.plan_file", like="plan_import.create")
@@ -60,6 +63,11 @@ PLAN_ACTS = {
     "file": Act(api.file_plan, says=Text("逐项与目录比对；疑似重复的须先了结。", "Every item is checked against the catalog; what seems to exist is settled first.")),
     "collect": Act(api.collect),
     "close": Act(api.close_plan, grave=True),
+    "renew": Act(
+        lambda asked, body, _version: api.renew_plan(asked, body), Period,
+        (Field("period_from", Text("开始日期", "First day"), "date"), Field("period_until", Text("结束日期", "Last day"), "date")),
+        says=Text("按同样内容生成新一期的草稿，报送后重新比对。", "A draft of the same for another period; once filed it is checked again."),
+    ),
     "permit": Act(api.permit_plan, Permission, (REASON, Field("until", Text("至", "Until"), "date"))),
 }  # fmt: skip
 FINDING_ACTS = {
@@ -142,14 +150,15 @@ def list_findings(
 def plan_page(seen: Annotated[Seen[Plan], looking_at("console.plan", service.find_plan)]) -> Response:
     """One plan with its findings."""
     view, asked, told = seen.view, seen.asked, plan_out(seen.asked)
-    found = [
-        finding_out(view.asked((row, seen.case))) for row in findings.findings_of(view.session, seen.case)
-    ]
-    cases = {row.id: _finding_case_of(row, told) for row in found}
+    rows = findings.findings_of(view.session, seen.case)
+    found = [finding_out(view.asked((row, seen.case))) for row in rows]
+    cases = {row.id: _finding_case_of(view, row, seen.case, told) for row in rows}
+    case = _plan_case(seen, "", Form())
     return view.page(
         "plans/one.html", plan=told, findings=found, clocks={row.id: clocks_of(view, row.deadlines) for row in found},
-        offers=offered(_plan_case(seen, "", Form()), PLAN_ACTS),
+        offers=offered(case, PLAN_ACTS), refused=refused(view, case),
         finding_offers={row.id: offered(cases[row.id], FINDING_ACTS) for row in found},
+        finding_refused={row.id: refused(view, cases[row.id]) for row in found},
         act_names={**FINDING.acts, **PLAN.acts}, means=MEANS, sharing=SHARING_TYPES, events=api.list_plan_events(asked),
         changes=api.plan_changes(asked) if told.follows else None,
         may_request=view.may("request.draft") and told.agency.id == view.actor.agency_id,
@@ -162,22 +171,31 @@ def _plan_case(seen: Seen[Plan], act: str, _form: Form) -> Case:
     other = told.authority if told.agency.id == seen.view.actor.agency_id else told.agency
     return Case(
         f"/plans/{told.id}", Text(told.record.title, told.record.title_en or told.record.title), PLAN, told.state,
-        told.version, told.allowed, names(other.name),
+        told.version, told.allowed, () if act == "renew" else names(other.name),
+        parties=service.parties_of(seen.view.actor, seen.case),
     )  # fmt: skip
 
 
-def _finding_case_of(told: Any, plan: PlanOut) -> Case:
+def _then(seen: Seen[Plan], act: str, done: Any) -> str:
+    """Where an act leads: a renewal to its draft."""
+    return f"/plans/{done.id if act == 'renew' else seen.case.id}"
+
+
+def _finding_case_of(view: View, row: Finding, plan: Plan, told_plan: PlanOut) -> Case:
+    told = finding_out(view.asked((row, plan)))
     return Case(
         f"/findings/{told.id}", Text(told.item.name, told.item.name_en or told.item.name), FINDING, told.state,
         told.version, told.allowed, (), {"finding": told},
-        {"until": plan.record.period_until.isoformat()}, f"/plans/{plan.id}#finding-{told.id}",
+        {"until": told_plan.record.period_until.isoformat()}, f"/plans/{plan.id}#finding-{told.id}",
+        service.parties_of(view.actor, plan), lambda act: findings.obstacle(row, act),
     )  # fmt: skip
 
 
 def _finding_case(seen: Seen[tuple[Finding, Plan]], act: str, _form: Form) -> Case:
-    plan = plan_out(seen.view.asked(seen.case[1]))
-    other = plan.authority if plan.agency.id == seen.view.actor.agency_id else plan.agency
-    return replace(_finding_case_of(finding_out(seen.asked), plan), told=names(other.name))
+    row, plan = seen.case
+    told = plan_out(seen.view.asked(plan))
+    other = told.authority if told.agency.id == seen.view.actor.agency_id else told.agency
+    return replace(_finding_case_of(seen.view, row, plan, told), told=names(other.name))
 
 
 # --- Writing a plan
@@ -229,6 +247,31 @@ def edit_plan(
     return view.to(f"/plans/{seen.case.id}?done=edit")
 
 
+@router.get("/plans/{id:uuid}/amend", operation_id="console.amend_plan_form")
+def amend_plan_form(
+    seen: Annotated[Seen[Plan], looking_at("console.amend_plan_form", service.find_plan)],
+) -> Response:
+    """The form over a running plan, for what it is to become."""
+    values = plan_out(seen.asked).record.model_dump(mode="json")
+    return _editor(seen.view, values, values["items"], f"/plans/{seen.case.id}/amend")
+
+
+@router.post("/plans/{id:uuid}/amend", operation_id="console.amend_plan")
+def amend_plan(
+    seen: Annotated[Seen[Plan], looking_at("console.amend_plan", service.find_plan)], form: Sent
+) -> Response:
+    """Draft the amendment; with `check` only look its items up in the catalog."""
+    view, here, values = seen.view, f"/plans/{seen.case.id}/amend", _values(form)
+    if form.text("check"):
+        return _looked_up(view, form, here)
+    try:
+        with view.session.begin_nested():
+            made = api.amend_plan(seen.asked, validated(PlanRecord, values))
+    except Problem as problem:
+        return _editor(view, values, values["items"], here, problem=problem)
+    return view.to(f"/plans/{made.id}?done=amend")
+
+
 def _values(form: Form) -> dict[str, Any]:
     """The plan's record as the form gives it; rows without a name are left out."""
     columns = [form.all(f"item_{name}") for name in _ITEM]
@@ -275,7 +318,7 @@ def _editor(
     rows = [Entered(item) for item in [*items, *({} for _ in range(ITEM_ROWS))]]
     return view.page(
         "plans/edit.html", status=problem.status if problem else 200, here=here, action=here, record=Entered(values), rows=rows,
-        version=version, problem=problem, checked=checked, means=MEANS, update_cycles=UPDATE_CYCLES, data_types=DATA_TYPES,
+        version=version, amends=here.endswith("/amend"), problem=problem, checked=checked, means=MEANS, update_cycles=UPDATE_CYCLES, data_types=DATA_TYPES,
     )  # fmt: skip
 
 
@@ -313,5 +356,5 @@ def plan_template(view: Annotated[View, looking("console.plan_template")]) -> Re
     return import_api.template(view.request, view.actor)
 
 
-act_routes(router, "/plans", "plan", service.find_plan, PLAN_ACTS, _plan_case)
+act_routes(router, "/plans", "plan", service.find_plan, PLAN_ACTS, _plan_case, then=_then)
 act_routes(router, "/findings", "finding", findings.find_finding, FINDING_ACTS, _finding_case)

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.console import terms as pages
-from app.console.acts import Case, act_routes, names, offered
+from app.console.acts import Case, act_routes, names, offered, refused
 from app.console.due import clocks_of
 from app.console.forms import NOTE, REASON, Act, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Sheet, Table, onward, state_tabs
@@ -19,8 +19,8 @@ from app.kernel.wire import Cursor
 from exchange.agreements.service import find_agreement
 from exchange.corrections import api, service
 from exchange.corrections.models import Correction
-from exchange.corrections.states import CORRECTION
-from exchange.parties import names_of
+from exchange.corrections.states import CORRECTION, hindrance
+from exchange.parties import names_of, parties_of
 from exchange.policies import api as policies
 from exchange.policies import service as policy_service
 from exchange.policies.models import SharingPolicy
@@ -148,9 +148,10 @@ def correction_page(
         Link("/corrections", Text("数据校核", "Corrections")), facts, (told.state, told.state_name), notes=notes,
         words=[(name, body) for name, body in words if body],
     )  # fmt: skip
+    case = _case(seen, "", Form())
     return view.page(
         "sheet.html", sheet=sheet, clocks=clocks_of(view, told.deadlines), events=api.list_events(seen.asked),
-        offers=offered(_case(seen, "", Form()), ACTS), refused=(), changes=None, act_names=CORRECTION.acts,
+        offers=offered(case, ACTS), refused=refused(view, case), changes=None, act_names=CORRECTION.acts,
         done=view.request.query_params.get("done"),
     )  # fmt: skip
 
@@ -161,8 +162,10 @@ def _case(seen: Seen[Correction], act: str, _form: Form) -> Case:
     others = [one.name for one in (told.requester, told.provider) if one.id != mine]
     title = Text("数据校核", "Correction")
     return Case(
-        f"/corrections/{told.id}", title, CORRECTION, told.state, told.version, told.allowed, names(others)
-    )
+        f"/corrections/{told.id}", title, CORRECTION, told.state, told.version, told.allowed, names(others),
+        parties=parties_of(seen.view.actor, seen.case),
+        hinders=lambda act: hindrance(seen.case.state, act, overdue=seen.case.overdue),
+    )  # fmt: skip
 
 
 @router.get("/policies", operation_id="console.policies")
@@ -218,9 +221,10 @@ def policy_page(
         rule.title, Link("/policies", Text("自动同意规则", "Sharing policies")), facts,
         (told.state, told.state_name), [items],
     )  # fmt: skip
+    case = _policy_case(seen, "", Form())
     return view.page(
         "sheet.html", sheet=sheet, clocks=[], events=policies.list_events(seen.asked),
-        offers=offered(_policy_case(seen, "", Form()), POLICY_ACTS), refused=(), changes=None, act_names=POLICY.acts,
+        offers=offered(case, POLICY_ACTS), refused=refused(view, case), changes=None, act_names=POLICY.acts,
         done=view.request.query_params.get("done"),
     )  # fmt: skip
 
@@ -229,8 +233,9 @@ def _policy_case(seen: Seen[SharingPolicy], act: str, _form: Form) -> Case:
     told = policies.represent(seen.asked)
     address = f"/policies/{told.id}"
     return Case(
-        address, Text(told.rule.title, told.rule.title), POLICY, told.state, told.version, told.allowed
-    )
+        address, Text(told.rule.title, told.rule.title), POLICY, told.state, told.version, told.allowed,
+        parties=policy_service.parties_of(seen.view.actor, seen.case),
+    )  # fmt: skip
 
 
 act_routes(router, "/corrections", "correction", service.find_correction, ACTS, _case)

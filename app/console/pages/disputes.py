@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 
 from app.console import terms as pages
-from app.console.acts import Case, act_routes, names, offered
+from app.console.acts import Case, act_routes, names, offered, refused
 from app.console.due import clocks_of
 from app.console.forms import NOTE, REASON, Act, Field, Form, validated
 from app.console.sheets import Cell, Choice, Register, Table, onward, state_tabs
@@ -23,6 +23,7 @@ from exchange.negotiations import api as negotiations
 from exchange.negotiations.case import current_terms
 from exchange.negotiations.models import Negotiation
 from exchange.negotiations.states import GROUNDS
+from exchange.parties import parties_of
 from exchange.wire import OptionalReason, Reason, ToTerms
 
 router = APIRouter(include_in_schema=False)
@@ -101,11 +102,11 @@ def dispute_page(
 ) -> Response:
     """One case file."""
     view = seen.view
-    told, context = api.represent(seen.asked), _file(seen)
+    told, context, case = api.represent(seen.asked), _file(seen), _case(seen, "", Form())
     negotiation = view.session.get_one(Negotiation, seen.case.negotiation_id)
     return view.page(
         "disputes/one.html", **context, history=negotiations.list_events(view.asked(negotiation)),
-        events=api.list_events(seen.asked), offers=offered(_case(seen, "", Form()), ACTS), act_names=DISPUTE.acts,
+        events=api.list_events(seen.asked), offers=offered(case, ACTS), refused=refused(view, case), act_names=DISPUTE.acts,
         clocks=clocks_of(view, told.deadlines), done=view.request.query_params.get("done"),
     )  # fmt: skip
 
@@ -169,7 +170,8 @@ def _case(seen: Seen[Dispute], act: str, form: Form) -> Case:
     silent = act == "draft_ruling"
     return Case(
         f"/disputes/{told.id}", title, DISPUTE, told.state, told.version, told.allowed,
-        [] if silent else names(others), context, values,
+        [] if silent else names(others), context, values, parties=parties_of(view.actor, seen.case),
+        hinders=lambda act: service.hindrance(seen.case, act),
     )  # fmt: skip
 
 

@@ -10,12 +10,11 @@ from sqlalchemy import select
 
 from app.console import charts
 from app.console import terms as pages
-from app.console.acts import Case, act_routes, names, offered, refused
+from app.console.acts import Case, act_routes, agencies_offered, names, offered, refused
 from app.console.due import clocks_of
 from app.console.forms import NOTE, REASON, Act, Field, Form
 from app.console.sheets import Cell, Register, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
-from app.identity.models import Agency
 from app.kernel.calendar import BEIJING
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
@@ -36,15 +35,6 @@ permit_page("console.negotiations", like="negotiation.list")
 permit_page("console.negotiation", like="negotiation.read")
 permit_page("console.negotiation_attachment", like="negotiation.attachment")
 permit_page("console.request_narrower", like="negotiation.request_narrower")
-
-AGENCIES_OFFERED = 500
-
-
-def _agencies(view: View) -> dict[str, Text]:
-    rows = view.session.execute(
-        select(Agency.id, Agency.name, Agency.name_en).order_by(Agency.name).limit(AGENCIES_OFFERED)
-    )
-    return {str(row.id): Text(row.name, row.name_en or row.name) for row in rows}
 
 
 def _read_points(form: Form) -> Mapping[str, Any]:
@@ -80,7 +70,7 @@ ACTS = {
     "ask_extension": Act(api.ask_extension, wire.Extension, (Field("working_days", Text("延长工作日数", "Working days"), "number"), REASON)),
     "extend": Act(api.extend, OptionalReason, (NOTE,)),
     "refuse_extension": Act(api.refuse_extension, Reason, (REASON,)),
-    "transfer": Act(api.transfer, wire.Transfer, (Field("to_agency_id", Text("数据持有单位", "The agency that holds the data"), "select", options=_agencies), REASON), grave=True),
+    "transfer": Act(api.transfer, wire.Transfer, (Field("to_agency_id", Text("数据持有单位", "The agency that holds the data"), "select", options=agencies_offered), REASON), grave=True),
     "refuse": Act(
         api.refuse, wire.Refuse,
         (Field("ground", Text("理由类别", "Ground"), "select", options={code: Text(f"{g.label.zh}（{g.basis}）", f"{g.label.en} ({g.basis})") for code, g in GROUNDS.items()}),
@@ -142,7 +132,6 @@ def negotiation_page(
     )
     known = {version.number: version.terms for version in versions}
     chosen = (before, after) if before in known and after in known else None
-    moment = moment_of(view.session, seen.case, told.state, NEGOTIATION.acts)
     case = _case(seen, "", Form())
     start = (told.draft or told.terms).terms
     events = api.list_events(seen.asked)
@@ -155,7 +144,7 @@ def negotiation_page(
         narrower=pages.told(told.narrower.terms, records) if told.narrower else None,
         entry=pages.entry_from_terms(start, records) if "draft_terms" in told.allowed else None,
         offers=[one for one in offered(case, ACTS) if one.name not in ("draft_terms", "comment")],
-        refused=refused(view, case, parties_of(view.actor, seen.case), lambda act: hindrance(moment, act)),
+        refused=refused(view, case),
         act_names=NEGOTIATION.acts, clocks=clocks_of(view, told.deadlines), picture=_picture(view, told, events),
         may_narrow=view.may("negotiation.request_narrower"), may_see_request=view.may("request.read"), done=view.request.query_params.get("done"),
     )  # fmt: skip
@@ -210,9 +199,11 @@ def _case(seen: Seen[Negotiation], act: str, form: Form) -> Case:
     if act in ("ask_extension", "open_dispute", "refuse", "agree"):
         others.append(told.authority.name)
     title = Text("{a} → {b}", "{a} → {b}").with_(a=_of(told.requester.name), b=_of(told.provider.name))
+    moment = moment_of(view.session, seen.case, told.state, NEGOTIATION.acts)
     return Case(
         f"/negotiations/{told.id}", title, NEGOTIATION, told.state, told.version, told.allowed,
         [] if act == "draft_terms" else names(others), context, {"terms_hash": signed.terms_hash},
+        parties=parties_of(view.actor, seen.case), hinders=lambda act: hindrance(moment, act),
     )  # fmt: skip
 
 

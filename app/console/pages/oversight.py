@@ -15,7 +15,7 @@ from openpyxl import Workbook
 from sqlalchemy import select
 
 from app.console import charts
-from app.console.acts import Case, act_routes, offered
+from app.console.acts import Case, act_routes, offered, refused
 from app.console.forms import REASON, Act, Field, Form, validated
 from app.console.sheets import Cell, Choice, Link, Register, Sheet, Tab, Table, Value, onward
 from app.console.view import Seen, View, looking, looking_at, permit_page
@@ -137,9 +137,10 @@ def audit_finding_page(
          Table((Text("理由", "Reason"), Text("权重", "Weight")), reasons, Text("为什么认为重复", "Why it seems the same"))],
         words=[(Text("处理意见", "Decision"), told.decision)] if told.decision else (), links=links,
     )  # fmt: skip
+    case = _audit_case(seen, "", Form())
     return seen.view.page(
         "sheet.html", sheet=sheet, clocks=[], events=oversight_api.list_audit_finding_events(seen.asked),
-        offers=offered(_audit_case(seen, "", Form()), AUDIT_ACTS), refused=(), changes=None, act_names=AUDIT_FINDING.acts,
+        offers=offered(case, AUDIT_ACTS), refused=refused(seen.view, case), changes=None, act_names=AUDIT_FINDING.acts,
         done=seen.view.request.query_params.get("done"),
     )  # fmt: skip
 
@@ -148,8 +149,9 @@ def _audit_case(seen: Seen[AuditFinding], act: str, _form: Form) -> Case:
     told = oversight_api.read_audit_finding(seen.asked)
     title = _members(told.found)
     return Case(
-        f"/audit/{told.id}", Text(title, title), AUDIT_FINDING, told.state, told.version, told.allowed
-    )
+        f"/audit/{told.id}", Text(title, title), AUDIT_FINDING, told.state, told.version, told.allowed,
+        parties=desk.parties_of(seen.view.actor, seen.case),
+    )  # fmt: skip
 
 
 # --- Notices and precedents
