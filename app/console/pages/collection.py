@@ -15,7 +15,7 @@ from app.console.due import clocks_of
 from app.console.forms import REASON, Act, Entered, Field, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Tab, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
-from app.kernel.errors import Fault, Invalid, Problem
+from app.kernel.errors import Fault, Invalid, NotPermitted, Problem, WrongMoment
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from catalog.collection import api, findings, import_api, service
@@ -252,8 +252,12 @@ def amend_plan_form(
     seen: Annotated[Seen[Plan], looking_at("console.amend_plan_form", service.find_plan)],
 ) -> Response:
     """The form over a running plan, for what it is to become."""
-    values = plan_out(seen.asked).record.model_dump(mode="json")
-    return _editor(seen.view, values, values["items"], f"/plans/{seen.case.id}/amend")
+    told = plan_out(seen.asked)
+    if "amend" not in told.allowed:
+        mine = service.parties_of(seen.view.actor, seen.case)
+        raise WrongMoment(state=told.state) if "owner" in mine else NotPermitted()
+    values = told.record.model_dump(mode="json")
+    return _editor(seen.view, values, values["items"], f"/plans/{told.id}/amend")
 
 
 @router.post("/plans/{id:uuid}/amend", operation_id="console.amend_plan")
