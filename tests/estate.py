@@ -29,7 +29,7 @@ from app.kernel.timestamping import LedgerTimestamp
 from app.main import create_app
 from app.settings import Settings
 from exchange.delivery.changes import Changes
-from exchange.delivery.protocol import ReceiptBatch
+from exchange.delivery.protocol import LeaseWanted, ReceiptBatch
 from tests.conftest import PUBLIC_URL, AsService
 from tests.delivery.systems import GATEWAY_URL, HEALTH, HTTP_SOURCE, Calls, System, system
 from tests.estate_calls import APPROVER, CLERK, NOT_THERE, WHY, Call, on
@@ -130,6 +130,11 @@ class Estate(CatalogPart, ExchangePart):
         self._add("gateway.receipts", "-", Call(body=batch))
         self._add("gateway.health", "-", Call(body=msgspec.to_builtins(HEALTH)))
         self._gateways()
+        lease = LeaseWanted(
+            agreement_id=self.agreement["id"], day=str(START.date()), sequence=1, held_calls=0, held_rows=0,
+            calls=1, rows=1,
+        )  # fmt: skip
+        self._add("gateway.lease", "in force", Call(body=msgspec.to_builtins(lease)))
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
         self._add("receipt.read", "in force", Call((receipt.call.id,)))
 

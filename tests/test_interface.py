@@ -35,6 +35,7 @@ NO_VERSION = {
     "following.mark_read": "the reader's own, and done twice it is done",
     "following.unfollow": "the reader's own, and done twice it is done",
     "gateway.health": "the last is kept",
+    "gateway.lease": "a message that is not the latest is not taken",
     "gateway.receipts": "each receipt is taken once by its id",
     "grant.revoke": "a switch: done twice it is done",
     "ledger.cosign": "each signature is taken once",

@@ -26,12 +26,14 @@ from exchange.compiler import CompiledTerms, OutsideTerms, compile_question, com
 from exchange.delivery.journal import Usage
 from exchange.delivery.pages import Fetch
 from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
+from exchange.delivery.quota import Bounds
 from exchange.delivery.sources import Provider, Providers
 from exchange.scope import ScopeInvalid
-from exchange.terms import Method, Terms, terms_hash
+from exchange.terms import Method, Quota, Terms, terms_hash
 
 log = logging.getLogger(__name__)
 
+GIVEN_BACK_WITHIN_S = 20  # parts of a quota that other gateways hold and do not use
 KNOWN_GRANTS = 20_000
 KNOWN_CALLS = 500  # prepared forms kept per agreement
 OFFSET_LIMIT = 10_000_000
@@ -181,6 +183,10 @@ class Agreement:
         self.terms = terms
         self.purposes = frozenset(purpose.code for purpose in terms.purposes)
         self.quota = terms.quota
+        self.bounds = Bounds(
+            terms.quota.calls_per_day, terms.quota.rows_per_day, terms.quota.concurrent_calls
+        )
+        self.is_shared = entry.shared
         self.valid_from, self.valid_until = terms.valid_from.isoformat(), terms.valid_until.isoformat()
         self._mask_key = bytes.fromhex(entry.mask_key)
         self._providers: dict[UUID, Provider] = {
@@ -315,26 +321,30 @@ class AgreementTable:
         _narrow(tuple(question.values), grant.items)
         return agreement.prepare_question(question.resource_id, question.values)
 
-    def limit(self, admission: Admission, at: datetime, used: Callable[[str, str], Usage]) -> int:
+    def limit(self, admission: Admission, at: datetime, usage: Usage, within: Bounds) -> int:
         """The most records that one call may fetch now. Raises AgreementNotInForce, OutOfHours, QuotaUsedUp, Invalid."""
         agreement = admission.agreement
         self._check_term(agreement, at)
-        return self._left(agreement, admission.asked.limit, at, used)
+        return self._left(agreement, admission.asked.limit, at, usage, within)
 
-    def require_quota(self, agreement_id: str, at: datetime, used: Callable[[str, str], Usage]) -> None:
+    def agreement(self, agreement_id: str) -> Agreement:
+        """One that was admitted."""
+        return self._by_id[agreement_id]
+
+    def require_quota(self, agreement: Agreement, at: datetime, usage: Usage, within: Bounds) -> None:
         """Nothing where one more question may be asked. Raises QuotaUsedUp, OutOfHours."""
-        self._left(self._by_id[agreement_id], None, at, used)
+        self._left(agreement, None, at, usage, within)
 
     def _left(
-        self, agreement: Agreement, asked: int | None, at: datetime, used: Callable[[str, str], Usage]
+        self, agreement: Agreement, asked: int | None, at: datetime, usage: Usage, within: Bounds
     ) -> int:
-        usage, quota = used(agreement.id, self._day), agreement.quota
+        quota = agreement.quota
         if quota.hours is not None and not _within(quota.hours, at.astimezone(self._zone)):
             raise OutOfHours(Text("约定的服务时段为 {h}", "Served {h} by agreement").with_(h=quota.hours))
-        if quota.concurrent_calls is not None and usage.running >= quota.concurrent_calls:
-            message = Text("同时调用已达 {n} 个", "{n} calls are under way").with_(n=quota.concurrent_calls)
+        if within.concurrent is not None and usage.running >= within.concurrent:
+            message = Text("同时调用已达 {n} 个", "{n} calls are under way").with_(n=within.concurrent)
             raise QuotaUsedUp(message, headers={"Retry-After": "1"})
-        return _row_limit(agreement, asked, usage, self._day_until - at.timestamp())
+        return _row_limit(quota, asked, usage, within, self._day_until - at.timestamp())
 
     def _in_force(self, grant: Grant, agreement_id: str, at: datetime) -> Agreement:
         if grant.jti in self._revoked:
@@ -389,16 +399,16 @@ def _within(hours: str, at: datetime) -> bool:
     return begin <= moment < end if begin <= end else moment >= begin or moment < end
 
 
-def _row_limit(agreement: Agreement, asked: int | None, usage: Usage, next_day_s: float) -> int:
-    quota = agreement.quota
+def _row_limit(quota: Quota, asked: int | None, usage: Usage, within: Bounds, next_day_s: float) -> int:
     if asked is not None and asked > quota.rows_per_call:
         rule = Text("每次至多 {n} 行", "At most {n} rows a call").with_(n=quota.rows_per_call)
         raise Invalid(faults=[Fault("limit", Text("超出单次行数", "More rows than agreed"), rule)])
-    left = quota.rows_per_day - usage.rows
-    if usage.calls < quota.calls_per_day and left > 0 and (asked is None or asked <= left):
+    left = within.rows - usage.rows
+    if usage.calls < within.calls and left > 0 and (asked is None or asked <= left):
         return min(quota.rows_per_call, left) if asked is None else asked
-    headers = {"Retry-After": str(max(1, int(next_day_s)))}
-    if usage.calls >= quota.calls_per_day:
+    is_part = within.calls < quota.calls_per_day or within.rows < quota.rows_per_day
+    headers = {"Retry-After": str(GIVEN_BACK_WITHIN_S if is_part else max(1, int(next_day_s)))}
+    if usage.calls >= within.calls:
         detail = Text("今日调用次数已用完（{n} 次）", "Today's {n} calls are used up").with_(
             n=quota.calls_per_day
         )

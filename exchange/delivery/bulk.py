@@ -21,6 +21,7 @@ from app.kernel.errors import Fault, Invalid, NotFound, Problem
 from app.kernel.text import Text
 from exchange.delivery.admission import (
     Admission,
+    Agreement,
     AgreementTable,
     DataRequest,
     MethodNotAgreed,
@@ -40,6 +41,7 @@ from exchange.delivery.extracts import (
 from exchange.delivery.journal import Journal
 from exchange.delivery.pages import ProviderFailed
 from exchange.delivery.protocol import Call, Grant, Outcome
+from exchange.delivery.quota import Bounds
 from exchange.delivery.sources import TableProvider
 from exchange.terms import Method
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 MAKING_TIMEOUT_S = 600.0
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 Intent = Callable[[Grant, DataRequest, datetime, str, tuple[str, ...], int], Call]
+BoundsOf = Callable[[Agreement, str, int | None], Awaitable[Bounds]]
 Refuse = Callable[[Any, Grant, DataRequest, datetime, AgreementTable, Problem], Awaitable[None]]
 
 
@@ -65,11 +68,14 @@ class MadeTooSlowly(Problem):
 class Bulk:
     """Makes and serves the extracts of one gateway; `intent` words a call, `refuse` writes a refusal's receipt."""
 
-    def __init__(self, journal: Journal, extracts: Extracts, intent: Intent, refuse: Refuse) -> None:
+    def __init__(
+        self, journal: Journal, extracts: Extracts, intent: Intent, refuse: Refuse, bounds: BoundsOf
+    ) -> None:
         self._journal = journal
         self._extracts = extracts
         self._intent = intent
         self._refuse = refuse
+        self._bounds = bounds
 
     async def make(
         self, exchange: _Exchange, grant: Grant, table: AgreementTable, at: datetime, ids: tuple[str, str]
@@ -80,7 +86,9 @@ class Bulk:
             query, form, compression = _read_form(exchange.query)
             asked = read_request(*ids, query)
             admission = _bulk_only(table.admit(grant, asked, at))
-            limit = table.limit(admission, at, self._journal.used)
+            today = table.today(at)
+            within = await self._bounds(admission.agreement, today, asked.limit)
+            limit = table.limit(admission, at, self._journal.used(admission.agreement.id, today), within)
         except Problem as problem:
             await self._refuse(exchange, grant, asked, at, table, problem)
             raise

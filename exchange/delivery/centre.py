@@ -23,14 +23,18 @@ from exchange.delivery.journal import Journal, JournalUnavailable
 from exchange.delivery.protocol import (
     CHANGES_PATH,
     HEALTH_PATH,
+    LEASES_PATH,
     RECEIPTS_PATH,
     RECEIPTS_PER_BATCH,
     STATE_PATH,
     Acknowledgement,
     GatewayHealth,
     GatewayState,
+    Lease,
+    LeaseWanted,
     ReceiptBatch,
 )
+from exchange.delivery.quota import CentreUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +72,8 @@ class CentreLink:
     """Keeps in touch with the centre until cancelled.
 
     `on_state` takes each new table, or None where the centre confirms that the last one stands; `on_keys`
-    takes the centre's public keys, `wants_keys` says that one is missing; `health` is what it tells of itself.
+    takes the centre's public keys, `wants_keys` says that one is missing; `health` is what it tells of
+    itself, `give_back` lets other gateways have what this one does not use.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class CentreLink:
         on_keys: Callable[[dict[str, object]], None],
         wants_keys: Callable[[], bool],
         health: Callable[[], GatewayHealth],
+        give_back: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -87,6 +93,8 @@ class CentreLink:
         self._on_keys = on_keys
         self._wants_keys = wants_keys
         self._health = health
+        self._give_back = give_back
+        self._client: httpx2.AsyncClient | None = None
         self._version: int | None = None
         self._keys_at = float("-inf")
         self._token = ""
@@ -100,12 +108,25 @@ class CentreLink:
         async with httpx2.AsyncClient(
             base_url=self._settings.url, timeout=REQUEST_TIMEOUT_S, trust_env=False
         ) as client:
+            self._client = client
             await asyncio.gather(
                 self._every_poll(lambda: self._listen(client), "state", self._changed),
                 self._every_poll(lambda: self._follow(client), "changes"),
                 self._every_poll(lambda: self._ship(client), "receipts"),
                 self._every_poll(lambda: self._report(client), "health", every_s=HEALTH_EVERY_S),
             )
+
+    async def lease(self, wanted: LeaseWanted) -> Lease:
+        """A part of a day's quota. Errors: CentreUnreachable."""
+        if self._client is None:
+            raise CentreUnreachable()
+        try:
+            answer = await self._call(self._client, "POST", LEASES_PATH, content=msgspec.json.encode(wanted))
+            _expect(answer, 200)
+            return msgspec.json.decode(answer.content, type=Lease)
+        except (httpx2.HTTPError, msgspec.DecodeError, CentreAnswersOddly) as error:
+            log.warning("no lease: %s %s", type(error).__name__, error)
+            raise CentreUnreachable() from None
 
     async def _every_poll(
         self,
@@ -123,7 +144,13 @@ class CentreLink:
                 if failing:
                     log.info("%s: the centre answers again", what)
                 failing = False
-            except (httpx2.HTTPError, msgspec.DecodeError, CentreAnswersOddly, JournalUnavailable) as error:
+            except (
+                httpx2.HTTPError,
+                msgspec.DecodeError,
+                CentreAnswersOddly,
+                CentreUnreachable,
+                JournalUnavailable,
+            ) as error:
                 if not failing:
                     log.warning("%s: the centre cannot be reached: %s %s", what, type(error).__name__, error)
                 failing = True
@@ -174,6 +201,7 @@ class CentreLink:
                 raise CentreAnswersOddly("the centre did not take every receipt; trying again")
 
     async def _report(self, client: httpx2.AsyncClient) -> None:
+        await self._give_back()
         body = msgspec.json.encode(self._health())
         _expect(await self._call(client, "POST", HEALTH_PATH, content=body), 204)
 

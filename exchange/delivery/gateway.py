@@ -22,6 +22,7 @@ from app.kernel.errors import PROBLEM_MEDIA_TYPE, NotFound, Problem, Unavailable
 from app.kernel.text import Text, negotiate_locale
 from exchange.delivery.admission import (
     Admission,
+    Agreement,
     AgreementTable,
     DataRequest,
     GrantInvalid,
@@ -37,6 +38,7 @@ from exchange.delivery.journal import Journal
 from exchange.delivery.pages import Page
 from exchange.delivery.possession import Possession
 from exchange.delivery.protocol import RECEIPT_HEADER, Call, GatewayState, Grant, Outcome, Receipt, Result
+from exchange.delivery.quota import Bounds, Leases
 from exchange.delivery.sources import Providers
 
 log = logging.getLogger(__name__)
@@ -108,8 +110,10 @@ class Gateway:
         lost_touch_after_s: float,
         call_timeout_s: float = CALL_TIMEOUT_S,
         extracts: Extracts | None = None,
+        leases: Leases | None = None,
     ) -> None:
-        self._bulk = None if extracts is None else Bulk(journal, extracts, _call, self._refuse)
+        self._bulk = None if extracts is None else Bulk(journal, extracts, _call, self._refuse, self.bounds)
+        self._leases = leases
         self._journal = journal
         self._providers = providers
         self._verifier = verifier
@@ -131,6 +135,10 @@ class Gateway:
             self._table = AgreementTable(state, self._providers, self._table)
             self._admitted.clear()
         self._heard_at = time.monotonic()
+
+    def today(self) -> str:
+        """The quota's day; nothing before the centre was heard."""
+        return "" if self._table is None else self._table.today(now())
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "served without lifespan and websockets"
@@ -184,7 +192,9 @@ class Gateway:
                     self._admitted.clear()
                 self._admitted[sent] = known
             admission, media_type = known
-            limit = table.limit(admission, at, self._journal.used)
+            today = table.today(at)
+            within = await self.bounds(admission.agreement, today, asked.limit)
+            limit = table.limit(admission, at, self._journal.used(agreement_id, today), within)
         except Problem as problem:
             await self._refuse(exchange, grant, asked, at, table, problem)
             raise
@@ -192,6 +202,13 @@ class Gateway:
         await self._journal.begin(call)
         exchange.receipt_id = call.id
         await self._deliver(exchange, call, admission, format_for(media_type, admission.items))
+
+    async def bounds(self, agreement: Agreement, today: str, rows: int | None) -> Bounds:
+        """The part of the day's quota that is this gateway's, for a call of so many rows. Errors: QuotaNotLeased."""
+        if not agreement.is_shared or self._leases is None:
+            return agreement.bounds
+        wanted = agreement.quota.rows_per_call if rows is None else rows
+        return await self._leases.cover(agreement.id, today, wanted)
 
     async def _serve_extracts(
         self,
@@ -233,7 +250,9 @@ class Gateway:
             question = read_question(agreement_id, resource_id, await exchange.body(QUESTION_LIMIT_BYTES))
             asked = DataRequest(agreement_id, resource_id, question.purpose, tuple(question.values))
             fetch = table.admit_question(grant, question, at)
-            table.require_quota(agreement_id, at, self._journal.used)
+            agreement, today = table.agreement(agreement_id), table.today(at)
+            within = await self.bounds(agreement, today, 0)
+            table.require_quota(agreement, at, self._journal.used(agreement_id, today), within)
             self._guesses.require_few(who, question.values, at)
         except Problem as problem:
             await self._refuse(exchange, grant, asked, at, table, problem)

@@ -28,7 +28,8 @@ from exchange.delivery.grants import is_called_back
 from exchange.delivery.models import GrantIssued, ProviderSource, RegisteredGateway
 from exchange.delivery.protocol import AgreementEntry, GatewayState
 from exchange.delivery.providers import open_sources
-from exchange.delivery.registry import is_approved
+from exchange.delivery.registry import count_serving, is_approved
+from exchange.delivery.states import APPROVED
 from exchange.terms import canonical
 
 TOLD_AFTER_END = timedelta(days=1)  # so long a gateway can say that an agreement has ended
@@ -62,6 +63,10 @@ def read_state(
     agreements = session.scalars(_told(gateway).order_by(Agreement.id)).all()
     in_force = [agreement for agreement in agreements if agreement.state == IN_FORCE]
     sources = open_sources(session, (i for agreement in in_force for i in agreement.resource_ids), keys.seal)
+    shared = {
+        provider: count_serving(session, provider) > 1
+        for provider in {agreement.provider_id for agreement in in_force}
+    }
     entries = [
         AgreementEntry(
             agreement_id=str(agreement.id),
@@ -74,6 +79,7 @@ def read_state(
                 for i in agreement.resource_ids
                 if agreement.state == IN_FORCE and i in sources
             },
+            shared=shared.get(agreement.provider_id, False),
         )
         for agreement in agreements
     ]
@@ -109,6 +115,7 @@ def _version(session: Session, gateway: Actor) -> int:
         select(_digest(ProviderSource.resource_id, ProviderSource.version)).where(told_sources),
         select(_digest(GrantIssued.id)).join(Client).where(is_called_back()),
         select(RegisteredGateway.version).where(RegisteredGateway.client_id == gateway.id),
+        select(_digest(RegisteredGateway.id)).where(RegisteredGateway.state == APPROVED),
     )
     marks = session.execute(select(*(part.scalar_subquery() for part in parts))).one()
     return int(hashlib.sha256(repr(tuple(marks)).encode()).hexdigest()[:15], 16)

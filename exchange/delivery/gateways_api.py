@@ -18,10 +18,10 @@ from app.kernel.errors import Fault, Invalid, MalformedBody
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, ShortText, Wire, page, set_version
-from exchange.delivery import gateways, receipts, registry
+from exchange.delivery import gateways, leases, receipts, registry
 from exchange.delivery.changes import Changes
 from exchange.delivery.models import RegisteredGateway
-from exchange.delivery.protocol import Acknowledgement, GatewayHealth, ReceiptBatch
+from exchange.delivery.protocol import Acknowledgement, GatewayHealth, LeaseWanted, ReceiptBatch
 from exchange.delivery.states import GATEWAY
 from exchange.parties import names_of
 
@@ -36,7 +36,13 @@ permit(
     scope=Scope.CLERK,
 )
 permit(
-    "gateway.state", "gateway.changes", "gateway.receipts", "gateway.health", roles=(), scope=Scope.GATEWAY
+    "gateway.state",
+    "gateway.changes",
+    "gateway.receipts",
+    "gateway.health",
+    "gateway.lease",
+    roles=(),
+    scope=Scope.GATEWAY,
 )
 
 # --- Registration and review
@@ -274,6 +280,10 @@ async def _health(request: Request) -> GatewayHealth:
     return await _read(request, GatewayHealth, "/")
 
 
+async def _lease(request: Request) -> LeaseWanted:
+    return await _read(request, LeaseWanted, "/")
+
+
 @router.post("/gateway/receipts", operation_id="gateway.receipts", response_class=Response)
 def take_receipts(
     session: DbSession,
@@ -293,3 +303,14 @@ def note_health(
 ) -> None:
     """What a gateway says of itself; the last is kept."""
     registry.note_health(session, health, by=actor)
+
+
+@router.post("/gateway/leases", operation_id="gateway.lease", response_class=Response)
+def lease_quota(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("gateway.lease")],
+    wanted: Annotated[LeaseWanted, Depends(_lease)],
+) -> Response:
+    """A part of a day's quota for this gateway, where several serve an agreement; together never more than agreed."""
+    leased = leases.lease(session, wanted, by=actor)
+    return Response(msgspec.json.encode(leased), media_type="application/json")

@@ -44,6 +44,19 @@ class RegisteredGateway(Base, Stateful):
     health: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
+class QuotaLease(Base):
+    """The part of an agreement's quota of a day that one gateway holds, as `sequence`, its last word, made it."""
+
+    __tablename__ = "quota_lease"
+
+    agreement_id: Mapped[UUID] = mapped_column(ForeignKey("agreement.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("client.id"), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    rows: Mapped[int] = mapped_column(BigInteger)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+
+
 class GrantIssued(Base, Identified):
     """A grant (授权凭证) that was issued; `id` is its `jti`. The token itself is not kept."""
 

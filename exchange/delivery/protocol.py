@@ -17,6 +17,7 @@ STATE_PATH = "/api/v1/gateway/state"
 CHANGES_PATH = "/api/v1/gateway/changes"
 RECEIPTS_PATH = "/api/v1/gateway/receipts"
 HEALTH_PATH = "/api/v1/gateway/health"
+LEASES_PATH = "/api/v1/gateway/leases"
 RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
 
@@ -115,6 +116,7 @@ class AgreementEntry(Struct, frozen=True, kw_only=True):
     terms: msgspec.Raw
     mask_key: str
     sources: dict[str, Source]  # by resource id
+    shared: bool = False  # other gateways serve it too: its quota is leased in parts
 
 
 class GatewayState(Struct, frozen=True, kw_only=True):
@@ -192,3 +194,24 @@ class GatewayHealth(Struct, frozen=True, kw_only=True):
     calls: dict[str, int]  # delivered, refused, failed
     problems: dict[str, int]  # by slug
     paused_providers: list[str]
+
+
+class LeaseWanted(Struct, frozen=True, kw_only=True):
+    """A gateway holds so much of an agreement's quota of a day and wants so much more; 0 to give the rest back.
+    `sequence` grows with each message: one that arrives late is not taken."""
+
+    agreement_id: str
+    day: str
+    sequence: int
+    held_calls: int
+    held_rows: int
+    calls: int
+    rows: int
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """What the gateway holds of the day in all, what it has used included, and its part of calls at one moment."""
+
+    calls: int
+    rows: int
+    concurrent: int | None

@@ -163,6 +163,12 @@ def serving(provider_id: UUID) -> ColumnElement[bool]:
     return or_(RegisteredGateway.agency_id == provider_id, RegisteredGateway.agency_id.in_(over))
 
 
+def count_serving(session: Session, provider_id: UUID) -> int:
+    """How many approved gateways serve a provider."""
+    query = select(func.count()).select_from(RegisteredGateway)
+    return session.scalar(query.where(RegisteredGateway.state == APPROVED, serving(provider_id))) or 0
+
+
 def address_for(session: Session, provider_id: UUID) -> str | None:
     """Where to call for resources of a provider: a gateway that was heard of lately before one that was not, its
     own before an authority's; None where no approved gateway serves it."""

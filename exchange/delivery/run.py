@@ -23,7 +23,8 @@ from exchange.delivery.extracts import Extracts
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
 from exchange.delivery.journal import Journal, open_journal
 from exchange.delivery.possession import Possession
-from exchange.delivery.protocol import GatewayHealth
+from exchange.delivery.protocol import GatewayHealth, Lease, LeaseWanted
+from exchange.delivery.quota import Leases
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,11 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     journal = await open_journal(settings.data / "receipts")
     providers = Providers(settings.page_limit_bytes, settings.networks)
     verifier = GrantVerifier(issuer)
+
+    async def ask(wanted: LeaseWanted) -> Lease:
+        return await link.lease(wanted)
+
+    leases = Leases(journal, ask)
     gateway = Gateway(
         journal=journal,
         providers=providers,
@@ -81,6 +87,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         lost_touch_after_s=settings.lost_touch_after_s,
         call_timeout_s=settings.call_timeout_s,
         extracts=Extracts(settings.data / "extracts"),
+        leases=leases,
     )
     link = CentreLink(
         CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),
@@ -89,6 +96,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         on_keys=verifier.use_keys,
         wants_keys=lambda: verifier.misses_a_key,
         health=lambda: _health(journal, providers, started_at),
+        give_back=lambda: leases.give_back(gateway.today()),
     )
     server = _Server(
         uvicorn.Config(

@@ -37,6 +37,15 @@ def upgrade() -> None:
             seen_at timestamptz,
             health jsonb
         );
+        CREATE TABLE quota_lease (
+            agreement_id uuid NOT NULL CONSTRAINT fk_quota_lease_agreement_id REFERENCES agreement (id),
+            day date NOT NULL,
+            client_id uuid NOT NULL CONSTRAINT fk_quota_lease_client_id REFERENCES client (id),
+            calls bigint NOT NULL,
+            rows bigint NOT NULL,
+            sequence bigint NOT NULL,
+            CONSTRAINT pk_quota_lease PRIMARY KEY (agreement_id, day, client_id)
+        );
         CREATE INDEX ix_gateway_agency_id ON gateway (agency_id);
         CREATE TRIGGER guard_state BEFORE INSERT OR UPDATE OF state ON gateway
             FOR EACH ROW EXECUTE FUNCTION guard_state('gateway');

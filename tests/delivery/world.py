@@ -30,6 +30,8 @@ from exchange.delivery.protocol import (
     AgreementEntry,
     GatewayHealth,
     GatewayState,
+    Lease,
+    LeaseWanted,
     Receipt,
     ReceiptBatch,
     Source,
@@ -93,20 +95,29 @@ class Centre(_Server):
         self.contradictions: list[str] = []  # receipts that came again and told another story
         self.deliveries = 0  # receipts received, repeated ones included
         self.health: GatewayHealth | None = None
+        self.leases: list[LeaseWanted] = []
         self.is_silent = False
         self.is_approved = True
         self.takes_receipts = True
         self.changed = threading.Condition()
         super().__init__(self._handler())
 
-    def agree(self, terms: Terms, sources: dict[str, Source], state: str = "in_force") -> str:
+    def agree(
+        self, terms: Terms, sources: dict[str, Source], state: str = "in_force", *, shared: bool = False
+    ) -> str:
         """Put an agreement in force and return its id once the gateway knows."""
         agreement_id = str(new_id())
-        self.set(agreement_id, terms, sources, state)
+        self.set(agreement_id, terms, sources, state, shared=shared)
         return agreement_id
 
     def set(
-        self, agreement_id: str, terms: Terms, sources: dict[str, Source], state: str = "in_force"
+        self,
+        agreement_id: str,
+        terms: Terms,
+        sources: dict[str, Source],
+        state: str = "in_force",
+        *,
+        shared: bool = False,
     ) -> None:
         self.entries[agreement_id] = AgreementEntry(
             agreement_id=agreement_id,
@@ -115,6 +126,7 @@ class Centre(_Server):
             terms=msgspec.Raw(canonical(terms)),
             mask_key=MASK_KEY,
             sources=sources,
+            shared=shared,
         )
         self.publish()
 
@@ -126,6 +138,15 @@ class Centre(_Server):
             assert self.changed.wait_for(lambda: self.confirmed >= wanted, PATIENCE_S), (
                 "the gateway did not ask"
             )
+
+    def lease(self, body: bytes) -> Lease:
+        """What is wanted and no more, so that a gateway has to ask again for each call."""
+        wanted = msgspec.json.decode(body, type=LeaseWanted)
+        self.leases.append(wanted)
+        quota = json.loads(bytes(self.entries[wanted.agreement_id].terms))["quota"]
+        calls = min(wanted.held_calls + wanted.calls, quota["calls_per_day"])
+        rows = min(wanted.held_rows + wanted.rows, quota["rows_per_day"])
+        return Lease(calls=calls, rows=rows, concurrent=quota.get("concurrent_calls"))
 
     def receipt(self, receipt_id: str) -> Receipt:
         """A receipt, once it has arrived."""
@@ -204,6 +225,8 @@ class Centre(_Server):
                 elif self.path == "/api/v1/gateway/health":
                     centre.health = msgspec.json.decode(body, type=GatewayHealth)
                     self.reply(204)
+                elif self.path == "/api/v1/gateway/leases":
+                    self.reply(200, msgspec.json.encode(centre.lease(body)))
                 elif not centre.takes_receipts:
                     self.reply(503)
                 else:
