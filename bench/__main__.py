@@ -1,13 +1,13 @@
-"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console]`: the named benchmarks, or all, each on a database of its own."""
+"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console] [duplicates]`: the named benchmarks, or all, each on a database of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, console, gateway, imports, ledger, negotiations, search
+from bench import commands, console, duplicates, gateway, imports, ledger, negotiations, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway", "console")
+NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway", "console", "duplicates")
 
 
 def main() -> None:
@@ -22,6 +22,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="gateway: how often each is measured")
     parser.add_argument("--only", nargs="*", default=gateway.RIVALS, help="gateway: which of its rivals")
     parser.add_argument("--negotiations", type=int, default=2_000, help="console: negotiations")
+    parser.add_argument(
+        "--checked", type=int, default=5_000, help="duplicates: resources of 20 items in the check"
+    )
+    parser.add_argument("--audited", type=int, default=5_000, help="duplicates: resources that are audited")
+    parser.add_argument("--embeddings", action="store_true", help="duplicates: with likeness in meaning")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -52,6 +57,13 @@ def main() -> None:
                             database, folder, resources=asked.resources, negotiations=asked.negotiations,
                             entries=asked.tree, rounds=asked.rounds * 7,
                         )  # fmt: skip
+                    case "duplicates":
+                        duplicates.run(
+                            server,
+                            resources=asked.checked,
+                            audited=asked.audited,
+                            embeddings=asked.embeddings,
+                        )
                     case "ledger":
                         ledger.run(database, entries=asked.entries)
                         with own_database(server, "bench_tree") as another:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.collection.knowledge import Model
 from catalog.collection.scoring import NAME_EVIDENCE, Evidence
 
 Rows = NDArray[np.float64]
@@ -30,6 +29,10 @@ FOR = [
     "same_company",
     "very_similar_name",
     "similar_meaning",
+    "same_meaning",
+    "kindred",
+    "generic_kindred",
+    "nearest_here",
     "ruled_same",
     "shared_words",
     "identifying_number",
@@ -42,16 +45,24 @@ AGAINST = [
     "other_representation",
     "addition",
     "other_words",
+    "another_nearer",
+    "foreign",
     "another_planned",
     "one_word",
     "ambiguous_initials",
     "other_period",
     "other_group",
+    "other_place",
+    "other_part",
+    "other_title",
+    "same_agency",
     "other_type",
     "other_code_list",
     "other_population",
     "other_topic",
     "generic_elsewhere",
+    "generic_addition",
+    "unrelated",
     "generic_name",
     "meaningless_name",
     "ruled_different",
@@ -61,8 +72,7 @@ CODES = (*NAME_EVIDENCE, *FOR, *AGAINST)
 # too little.
 _SET = {
     "ruled_different": -12.0, "ruled_same": 8.0, "identifying_number": 1.5, "meaningless_name": -12.0, "same_definition": 1.0, "same_code_list": 0.6,
-    "other_code_list": -0.8, "both_identify": 0.2, "same_population": 0.5, "other_period": -2.0, "other_group": -3.0,
-    "similar_meaning": 0.0,
+    "other_code_list": -0.8, "both_identify": 0.2, "same_population": 0.5, "other_period": -2.0, "other_group": -3.0, "other_place": -1.0, "other_part": -1.0, "other_title": -1.0, "same_agency": 0.0,
 }  # fmt: skip
 _STEPS, _RATE, _PRIOR = 1500, 0.05, 2e-4
 
@@ -84,7 +94,7 @@ def row(seen: Iterable[Evidence]) -> list[float]:
     return list(shares.values())
 
 
-def labelled(pairs: Sequence[tuple[Iterable[Evidence], bool, float]]) -> Labelled:
+def labelled(pairs: Iterable[tuple[Iterable[Evidence], bool, float]]) -> Labelled:
     """Evidence, whether the two are the same, and how much the pair counts."""
     counted: dict[tuple[tuple[float, ...], bool], float] = defaultdict(float)
     for seen, same, weight in pairs:
@@ -123,6 +133,23 @@ def threshold(scores: Sequence[tuple[float, bool]], precision: float) -> float:
     return best
 
 
-def model(version: str, fitted: dict[str, float], *, reuse_expected: float, review: float) -> Model:
-    """The model as it is stored."""
-    return Model(version, fitted, round(reuse_expected, 4), round(min(review, reuse_expected), 4))
+def strictest(scores: Sequence[tuple[float, bool]], kept: float) -> float:
+    """The highest score from which on the share `kept` of the right decisions still stand."""
+    right = sorted((score for score, is_right in scores if is_right), reverse=True)
+    return right[max(round(len(right) * kept) - 1, 0)] if right else 1.0
+
+
+def flagging(scores: Sequence[tuple[float, bool, bool]], novel: float) -> float:
+    """The lowest score worth showing to people: that of the best F1 among those that flag no more than the share
+    `novel` of what the catalog does not hold. Each decision is its score, whether it is right, whether it is held."""
+    held = sum(is_held for *_, is_held in scores)
+    absent = len(scores) - held
+    right = wrong = 0
+    best, at = 0.0, 1.0
+    for number, (score, is_right, is_held) in enumerate(sorted(scores, reverse=True), 1):
+        right += is_right
+        wrong += not is_held
+        f1 = 2 * right / (number + held)
+        if f1 > best and wrong <= novel * absent:
+            best, at = f1, score
+    return at

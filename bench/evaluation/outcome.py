@@ -6,9 +6,10 @@ Owns which candidate counts as the decision: the best that nothing separates, as
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from bench.evaluation.generator import Question, World
 from catalog.collection.knowledge import DIFFERENT, SEPARATIONS, Model
@@ -17,6 +18,8 @@ from catalog.collection.meaning import Encoder
 from catalog.collection.profiles import CatalogIndex, ItemProfile
 from catalog.collection.scoring import Evidence
 
+_DECISIVE = 50.0
+T = TypeVar("T")
 Seen = tuple[ItemProfile, tuple[Evidence, ...], bool]  # a candidate, what is seen, whether it is the same
 
 
@@ -31,11 +34,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The best candidate that nothing separates; `right` when it is the concept asked for."""
+    """The best candidate that nothing makes another element; `right` when it is the concept asked for."""
 
     question: Question
     score: float
     right: bool
+    clear: bool  # nothing leaves it to people: from the model's threshold on its reuse is expected
     near: bool  # the source resource is among the ten best
 
 
@@ -70,37 +74,47 @@ def _rank(world: World, profiles: CatalogProfiles, question: Question, near: Seq
     return None
 
 
+def pairs(
+    answers: Iterable[Answer], model: Model | None = None
+) -> Iterator[tuple[Iterable[Evidence], bool, float]]:
+    """Every comparison with its truth and how much it counts: those that a model decides by count most, as many
+    more are told apart at a glance."""
+    for answer in answers:
+        decisive = _decisive(answer, model) if model else frozenset()
+        for position, (_, seen, same) in enumerate(answer.seen):
+            yield seen, same, _DECISIVE if position in decisive else 1.0
+
+
+def _decisive(answer: Answer, model: Model) -> frozenset[int]:
+    """The best right and the best wrong comparison of a question."""
+    best: dict[bool, tuple[float, int]] = {}
+    for position, (_, seen, same) in enumerate(answer.seen):
+        if DIFFERENT.isdisjoint(e.code for e in seen):
+            best[same] = max(best.get(same, (-1.0, 0)), (scored(model, seen), -position))
+    return frozenset(-position for _, position in best.values())
+
+
 def decide(answers: Iterable[Answer], model: Model) -> list[Decision]:
     """What the product would say of each."""
     decisions = []
     for answer in answers:
+        codes = [frozenset(e.code for e in seen) for _, seen, _ in answer.seen]
         best = sorted(
             (
-                (
-                    SEPARATIONS.isdisjoint(e.code for e in seen),
-                    scored(model, seen),
-                    right,
-                    profile.resource_id,
-                )
-                for profile, seen, right in answer.seen
+                (SEPARATIONS.isdisjoint(said), scored(model, seen), right, profile.resource_id)
+                for said, (profile, seen, right) in zip(codes, answer.seen, strict=True)
+                if DIFFERENT.isdisjoint(said)
             ),
-            key=lambda found: (not found[0], -found[1]),
+            key=lambda found: (not (found[0] and found[1] >= model.reuse_expected), -found[1]),
         )
-        clear = [found for found in best if found[0]]
+        clear, score, right, _ = best[0] if best else (False, 0.0, False, "")
         resources = list(dict.fromkeys(found[3] for found in best))[:10]
-        score, right = (clear[0][1], clear[0][2]) if clear else (0.0, False)
-        decisions.append(Decision(answer.question, score, right, answer.question.source in resources))
+        decisions.append(Decision(answer.question, score, right, clear, answer.question.source in resources))
     return decisions
 
 
 def scored(model: Model, seen: Iterable[Evidence]) -> float:
     return model.score(sum(model.weights.get(e.code, 0.0) * e.share for e in seen))
-
-
-def shown(model: Model, answer: Answer) -> float:
-    """The best score of what may be shown at all."""
-    scores = (scored(model, seen) for _, seen, _ in answer.seen if DIFFERENT.isdisjoint(e.code for e in seen))
-    return max(scores, default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +152,10 @@ def by_kind(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     return found
 
 
-def interval(
-    samples: Sequence[Decision], figure: Callable[[Sequence[Decision]], float], seed: int
-) -> tuple[float, float]:
+def interval(samples: Sequence[T], figure: Callable[[Sequence[T]], float], seed: int) -> tuple[float, float]:
     """95 % by bootstrap over the samples."""
+    if not samples:
+        return 0.0, 1.0
     random = Random(seed)
     drawn = sorted(figure(random.choices(samples, k=len(samples))) for _ in range(300))
     return drawn[7], drawn[292]

@@ -91,11 +91,12 @@ def check(
 ) -> CheckOut:
     """查重: what the catalog holds of one item or several, while a plan is being written. Nothing is kept."""
     checked = checking.check_items(session, body.items, body.context)
+    found = checking.candidates(session, checked, body.wanted, asking=actor.agency_id)
     return CheckOut(
         items=[
             CheckedItem(
                 item=item, band=checked.items[position].band,
-                candidates=checking.candidates(checked, position, asking=actor.agency_id),
+                candidates=found[position],
             )
             for position, item in enumerate(body.items)
         ],

@@ -18,85 +18,49 @@ import pyarrow as pa
 from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Knowledge
 from catalog.collection.matching import KINDRED, OF_OTHERS
 from catalog.collection.normalise import (
+    about,
     contrast,
     difference,
     grams,
     name_key,
     numbers,
+    places,
     representation,
     tokens,
+    topic,
 )
-from catalog.collection.profiles import ItemProfile, common_from
+from catalog.collection.profiles import ItemProfile, common_from, scattered
 from catalog.collection.scoring import (
     AliasTable,
     CannotLink,
     Context,
+    Evidence,
     Reason,
     Scorer,
     Side,
     company,
     initials_of,
     is_initials,
+    period,
 )
+from catalog.collection.statements import LEAST_CONTAINED, LINKS, NEAR, PAIRS, RANKED, SHOWN, SURE
 
 _RAREST_GRAMS, _GRAM_LIMIT = 4, 200  # of a name, by which others are found; names that may share one
 _ELEMENT_LIMIT, _TOKEN_LIMIT = (
     60,
     300,
 )  # resources that share an element or a topic token, for it to tell anything
-_NEAR = 20  # resources compared with one
 _LEAST_SHARED = 0.5  # of the characters of two names
-LEAST_CONTAINED = 0.6  # of the smaller resource's items, for a pair of resources to be shown
-_LEAST_ITEMS = 3
-_PAIRS_SHOWN = 100_000
-_OF_THE_WHOLE = ("other_period", "other_group", "held_apart")
-
-# Which names may mean the same: rare pieces of spelling in common, or known to be one element.
-LINKS = """
-SELECT DISTINCT one, other FROM (
-    SELECT a.name AS one, b.name AS other FROM spelt a JOIN spelt b ON a.gram = b.gram AND a.name < b.name
-    UNION ALL
-    SELECT a.name AS one, b.name AS other FROM means a JOIN means b ON a.element = b.element AND a.name < b.name
-) candidates
-"""
-# Which resources are near: they share elements or topics that few others have. Weights are whole numbers, so
-# that every engine adds them up to the same.
-NEAR = f"""
-SELECT DISTINCT least(one, other) AS one, greatest(one, other) AS other FROM (
-    SELECT one, other, row_number() OVER (PARTITION BY one ORDER BY weight DESC, other) AS place FROM (
-        SELECT a.resource AS one, b.resource AS other, sum(a.weight) AS weight
-        FROM feature a JOIN feature b ON a.feature = b.feature AND a.resource <> b.resource
-        WHERE a.wanted + b.wanted > 0
-        GROUP BY a.resource, b.resource
-    ) weighed
-) ranked WHERE place <= {_NEAR}
-"""
-# Their items whose names are linked, side by side.
-PAIRS = """
-SELECT n.one AS resource_one, n.other AS resource_other, a.item AS item_one, b.item AS item_other,
-       a.key AS key_one, b.key AS key_other, a.data_type AS type_one, b.data_type AS type_other,
-       a.code_list AS list_one, b.code_list AS list_other, r.title AS title_one, s.title AS title_other,
-       r.population AS population_one, s.population AS population_other,
-       CAST(sum(a.telling * b.telling) OVER (PARTITION BY n.one, n.other) AS INT) AS company, a.telling * b.telling AS telling
-FROM near n
-JOIN held a ON a.resource = n.one
-JOIN link l ON l.one = a.name
-JOIN held b ON b.resource = n.other AND b.name = l.other
-JOIN resource r ON r.resource = n.one
-JOIN resource s ON s.resource = n.other
-"""
-# How much of the smaller resource the other holds.
-RANKED = f"""
-SELECT p.resource_one, p.resource_other, p.items, r.size AS size_one, s.size AS size_other
-FROM (
-    SELECT resource_one, resource_other, least(count(DISTINCT item_one), count(DISTINCT item_other)) AS items
-    FROM scored WHERE same GROUP BY resource_one, resource_other
-) p
-JOIN resource r ON r.resource = p.resource_one
-JOIN resource s ON s.resource = p.resource_other
-WHERE p.items >= {_LEAST_ITEMS} AND p.items >= {LEAST_CONTAINED} * least(r.size, s.size)
-ORDER BY p.items * 1.0 / least(r.size, s.size) DESC, p.items DESC, p.resource_one, p.resource_other
-"""
+_ALIKE = 0.35  # score from which an item counts towards its resource being a copy: many such tell it, not one
+_TELLING = (
+    2  # names that not everybody has: with so many in common two resources' other equal names count too
+)
+_OF_THE_WHOLE = (
+    "other_period", "other_group", "other_place", "other_part", "other_title", "same_agency", "other_topic",
+    "generic_elsewhere",    "addition", "held_apart",
+)  # fmt: skip
+_OTHER_TITLE = 0.3  # likeness of topics below which two resources are about other things
+_PART_LENGTH, _OF_ONE_SERIES = 8, 0.4  # of what two titles of a series differ by, and what they share
 
 SCORED = pa.schema(
     [
@@ -238,9 +202,16 @@ class _Held:
 
     def common(self) -> frozenset[str]:
         """Names that many resources hold."""
-        frequency = Counter(name for contents in self.contents for name in contents)
+        holders: dict[int, list[int]] = defaultdict(list)
+        for resource, contents in enumerate(self.contents):
+            for name in contents:
+                holders[name].append(resource)
         limit = common_from(len(self.contents))
-        return frozenset(self.names[name] for name, count in frequency.items() if count >= limit)
+        return frozenset(
+            self.names[name]
+            for name, held in holders.items()
+            if len(held) >= limit and scattered([self.topics[r] for r in held])
+        )
 
     def rarity(self) -> tuple[dict[str, float], float]:
         """How telling each topic token is."""
@@ -256,7 +227,7 @@ class _Held:
             "resource",
             _table(
                 _RESOURCE,
-                [(n, p.resource_title, p.population, len(self.contents[n])) for n, p in enumerate(self.resources)],
+                [(n, p.resource_title, p.population, p.agency_id, len(self.contents[n])) for n, p in enumerate(self.resources)],
             ),
         )  # fmt: skip
         pieces = [grams(key) for key in self.names]
@@ -305,7 +276,13 @@ _HELD = pa.schema([
     ("data_type", pa.string()), ("code_list", pa.string()), ("telling", pa.int32()),
 ])  # fmt: skip
 _RESOURCE = pa.schema(
-    [("resource", pa.int32()), ("title", pa.string()), ("population", pa.string()), ("size", pa.int32())]
+    [
+        ("resource", pa.int32()),
+        ("title", pa.string()),
+        ("population", pa.string()),
+        ("agency", pa.string()),
+        ("size", pa.int32()),
+    ]
 )
 _SPELT = pa.schema([("name", pa.int32()), ("gram", pa.string())])
 _MEANS = pa.schema([("name", pa.int32()), ("element", pa.string())])
@@ -397,10 +374,14 @@ class PairScorer:
         )  # fmt: skip
         model = self.scorer.knowledge.model
         others = row["company"] - row["telling"]
-        seen = self.scorer.evidence(one, other, similarity=difference(one.name, other.name).shared)
-        if others >= KINDRED or self.scorer.identifies(one.name):
+        smaller = min(row["size_one"], row["size_other"])
+        contained = min(others / max(smaller - 1, KINDRED), 1.0)
+        likeness = difference(one.name, other.name).shared
+        seen = self.scorer.evidence(one, other, similarity=likeness, contained=contained)
+        if self.scorer.identifies(one.name):
             seen = [found for found in seen if found.code not in OF_OTHERS]
         seen += company(others)
+        seen += _of_titles(row, self.scorer)
         score = model.score(self.scorer.weigh(seen))
         codes = [found.code for found in seen]
         band = model.band(score, codes)
@@ -409,8 +390,34 @@ class PairScorer:
             **{name: row[name] for name in ("resource_one", "resource_other", "item_one", "item_other")},
             "score": score, "band": band, "against": against,
             # Copies are told by what they hold: period or group may differ from the original's.
-            "same": score >= model.review and against in ("", *_OF_THE_WHOLE),
+            "same": against in ("", *_OF_THE_WHOLE)
+            and (score >= _ALIKE or (row["company"] >= _TELLING and one.name == other.name)),
         }  # fmt: skip
+
+
+def _of_titles(row: Mapping[str, Any], scorer: Scorer) -> Iterator[Evidence]:
+    """What sets the resources apart, one reason: one agency keeps both, they are of another place or period, of
+    another part of one series (观音 ≠ 大溪), or about other things. That both titles name the item tells nothing."""
+    one, other = row["title_one"], row["title_other"]
+    areas, periods = (places(one), places(other)), (period(one), period(other))
+    cut = difference(about(one), about(other))
+    if row["within"]:
+        yield Evidence("same_agency")
+    elif not (areas[0] <= areas[1] or areas[1] <= areas[0]):
+        said = (("one", _listed(areas[0] - areas[1])), ("other", _listed(areas[1] - areas[0])))
+        yield Evidence("other_place", values=said)
+    elif periods[0] != periods[1]:
+        yield Evidence("other_part", values=(("one", periods[0]), ("other", periods[1])))
+    elif cut.shared >= _OF_ONE_SERIES and cut.left and cut.right and len(cut.pair[1]) <= _PART_LENGTH:
+        yield Evidence("other_part", values=(("one", " ".join(cut.left)), ("other", " ".join(cut.right))))
+    else:
+        named = topic(row["key_one"]) & topic(row["key_other"]) & topic(one) & topic(other)
+        if scorer.overlap(topic(one) - named, topic(other) - named) < _OTHER_TITLE:
+            yield Evidence("other_title")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "、".join(sorted(names))
 
 
 @lru_cache(maxsize=65536)
@@ -435,19 +442,12 @@ def _roots(count: int, linked: pa.Table, names: NameScorer) -> list[int]:
     return [find(name) for name in range(count)]
 
 
-_SURE = "SELECT item_one, item_other, score FROM scored WHERE band = 'reuse_expected' ORDER BY score DESC, item_one, item_other"
-_SHOWN = f"""
-SELECT item_one, item_other, score, band, against FROM scored WHERE band <> 'new'
-ORDER BY band, score DESC, item_one, item_other LIMIT {_PAIRS_SHOWN}
-"""
-
-
 def _gathered(held: _Held, engine: Engine, scorer: PairScorer) -> Audit:
     pairs = [
         ItemPair(
             held.profiles[r["item_one"]], held.profiles[r["item_other"]], r["score"], r["band"], r["against"]
         )
-        for r in engine.rows(_SHOWN).to_pylist()
+        for r in engine.rows(SHOWN).to_pylist()
     ]
     ranked = [
         ResourcePair(
@@ -456,7 +456,7 @@ def _gathered(held: _Held, engine: Engine, scorer: PairScorer) -> Audit:
         )
         for r in engine.rows(RANKED).to_pylist()
     ]  # fmt: skip
-    clusters = _clusters(engine.rows(_SURE), held, scorer)
+    clusters = _clusters(engine.rows(SURE), held, scorer)
     return Audit(tuple(pairs), tuple(ranked), clusters, scorer.scorer.knowledge.model.version)
 
 

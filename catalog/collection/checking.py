@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, exists, select, text
 from sqlalchemy.orm import Session
 
 from app.identity.models import Agency
 from catalog.collection import links
+from catalog.collection.adequacy import Held, Wanted, adequacy
 from catalog.collection.knowledge import ALIASES, Knowledge
-from catalog.collection.matching import CatalogProfiles, PlanCheck, PlanContext
+from catalog.collection.matching import CatalogProfiles, Match, PlanCheck, PlanContext
 from catalog.collection.normalise import name_key
 from catalog.collection.profiles import ItemProfile
 from catalog.collection.record import (
@@ -30,7 +31,7 @@ from catalog.collection.record import (
     profile_id,
 )
 from catalog.collection.scoring import Context
-from catalog.resources.codes import SharingType
+from catalog.resources.codes import SharingType, UpdateCycle
 from catalog.resources.models import Item, Resource
 from catalog.resources.states import PUBLISHED
 
@@ -150,9 +151,31 @@ def check_items(session: Session, items: Sequence[PlannedItemRecord], context: P
     return catalog_profiles(session).check_plan([item.compared for item in items], context, _MATCHES)
 
 
-def candidates(check: PlanCheck, position: int, *, asking: UUID | None) -> tuple[Candidate, ...]:
-    """The best matches of one item as they are told to an agency."""
-    return tuple(Candidate.of(match, asking=asking) for match in check.items[position].matches[:CANDIDATES])
+def candidates(
+    session: Session, check: PlanCheck, wanted: Sequence[Wanted], *, asking: UUID | None
+) -> list[tuple[Candidate, ...]]:
+    """Of each item its best matches as they are told to an agency, with what would do and what would not."""
+    best = [item.matches[:CANDIDATES] for item in check.items]
+    resources = {UUID(match.profile.resource_id) for matches in best for match in matches}
+    rows = session.execute(
+        select(
+            Resource.id, Resource.title, Resource.update_cycle, Resource.record["temporal"].astext.label("temporal"),
+            Resource.record["spatial"].astext.label("spatial"),
+            exists().where(Item.resource_id == Resource.id, Item.is_key).label("identified"),
+        ).where(Resource.id.in_(resources))
+    )  # fmt: skip
+    held = {str(row.id): row for row in rows}
+
+    def told(match: Match, would_do: Wanted) -> Candidate:
+        row, item = held[match.profile.resource_id], match.profile
+        existing = Held(
+            title=row.title, cycle=UpdateCycle(row.update_cycle) if row.update_cycle else None,
+            temporal=row.temporal or "", spatial=row.spatial or "", identified=row.identified, code_list=item.code_list,
+            sharing=SharingType(item.sharing_type) if item.sharing_type else None,
+        )  # fmt: skip
+        return Candidate.of(match, adequacy(would_do, existing, match.reasons), asking=asking)
+
+    return [tuple(told(match, one) for match in matches) for matches, one in zip(best, wanted, strict=True)]
 
 
 def coverage(check: PlanCheck) -> CoverageRecord:

@@ -236,6 +236,8 @@ POPULATIONS: tuple[tuple[str, ...], ...] = (
 PROCEDURAL = _listed(
     "采集 调查 普查 统计表 统计 登记 信息 数据 资料 情况 基本 名录 清单 清册 汇总 报表 一览表 明细 台账"
 )
+# Before a word they turn its meaning round.
+NEGATIONS = ("非", "不", "未", "无", "免")
 # Words that add nothing to a name.
 NEUTRAL = ("的", "之", "所属", "相关", "基本", "信息", "具体", "详细", "享受", "本人")
 
@@ -248,7 +250,7 @@ DIFFERENT = _listed(
 SEPARATIONS = _listed(
     "contrast other_number held_apart separated_in_catalog other_representation addition another_planned one_word ambiguous_initials other_topic "
     "generic_elsewhere "
-    "ruled_different other_period other_group"
+    "ruled_different other_period other_group other_place other_part other_title same_agency"
 )
 
 

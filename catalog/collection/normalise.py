@@ -6,13 +6,14 @@ Pure. Built on `catalog.text`; the words it knows stand in `knowledge`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 
 from catalog.collection.knowledge import (
     CONTRASTS,
+    NEGATIONS,
     NEUTRAL,
     POPULATIONS,
     PROCEDURAL,
@@ -37,6 +38,7 @@ _USUAL = {word: row[0] for row in reversed(_SETS) for word in row if not word.st
 _LAST = {word[1:]: row[0] for row in reversed(_SETS) for word in row if word.startswith("-")}
 _WORDS = re.compile("|".join(sorted(_USUAL, key=len, reverse=True)) + r"|[a-z0-9]+|.")
 _PLACE = re.compile(r"^(?:[一-龥]{2,3}?(?:省|市|区|县|镇|乡|街道)(?![一-龥]?[域民])){1,2}")
+_PLACES = re.compile(r"[一-龥]{2}(?:省|市|区|县|镇|乡|街道)")
 _TELLING = re.compile("|".join(word for group in _CONTRASTS for side in group for word in side) + r"|\d")
 
 
@@ -131,10 +133,13 @@ class Difference:
 def difference(one: str, other: str) -> Difference:
     """How two keys differ: 本年度预算数 and 上年度预算数 by 本 and 上."""
     words_one, words_other = tokens(one), tokens(other)
+    length = sum(map(len, words_one)) + sum(map(len, words_other))
+    back = _shared(words_one[::-1], words_other[::-1])
+    same = sum(map(len, words_one[len(words_one) - back :]))
+    words_one, words_other = words_one[: len(words_one) - back], words_other[: len(words_other) - back]
     runs_one, common = _only_in(words_one, words_other)
     runs_other, _ = _only_in(words_other, words_one)
-    length = sum(map(len, words_one)) + sum(map(len, words_other))
-    return Difference(runs_one, runs_other, 2 * common / length if length else 0.0)
+    return Difference(runs_one, runs_other, 2 * (common + same) / length if length else 0.0)
 
 
 def _only_in(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
@@ -160,7 +165,7 @@ def _rests(one: str, other: str) -> tuple[str, str]:
     return one[front : len(one) - back], other[front : len(other) - back]
 
 
-def _shared(one: str, other: str) -> int:
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -173,6 +178,9 @@ def contrast(one: str, other: str) -> tuple[str, str] | None:
     rests = _rests(one, other)
     cut = difference(one, other)
     runs = cut.left, cut.right
+    for said, unsaid in (runs, runs[::-1]):
+        if not unsaid and len(said) == 1 and said[0] in NEGATIONS:
+            return (said[0], "") if said is cut.left else ("", said[0])
     for group in _CONTRASTS:
         found = [
             {
@@ -198,6 +206,12 @@ def _says(word: str, name: str, rests: Iterable[str]) -> bool:
 def population_kinds(text: str) -> frozenset[int]:
     """The object classes (rows of POPULATIONS) that a title speaks of."""
     return frozenset(row for row, _ in _kinds(text))
+
+
+@lru_cache(maxsize=65536)
+def places(title: str) -> frozenset[str]:
+    """The places a title names, as far as their names tell (芦竹区)."""
+    return frozenset(_PLACES.findall(fold(title)))
 
 
 def head_kinds(population: str) -> frozenset[int]:

@@ -20,8 +20,14 @@ from catalog.text import initials
 
 Numbers = NDArray[np.int32]
 Shares = NDArray[np.float32]
+Weights = NDArray[np.float64]
 _NONE: Numbers = np.empty(0, np.int32)
 _COMMON_FEW, _COMMON_SHARE = 10, 0.004
+_LOOKED_AT, _OF_ONE_TOPIC = (
+    12,
+    0.25,
+)  # resources of a name, and what their topics share where it is of one topic
+_NEAREST = 5  # resources taken for as near as any can be
 _STALE = 0.3  # of the resources: past that the index is made anew
 
 
@@ -104,7 +110,12 @@ class CatalogIndex:
         self._by_words: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._by_initials: dict[str, tuple[int, ...]] = {}
         self._profiles: list[ItemProfile] = []
+        # Of each name: how many hold it, and how rare it is; of each resource: how rare its names are together.
+        self._count: Weights = np.empty(0, np.float64)
+        self._telling: Weights = np.empty(0, np.float64)
+        self._told: Weights = np.empty(0, np.float64)
         self._resource_of: Numbers = _NONE
+        self._name_of: Numbers = _NONE
         self._of_name: list[Numbers] = []
         self._names_of: list[Numbers] = []
         self._resource_number: dict[str, int] = {}
@@ -137,6 +148,7 @@ class CatalogIndex:
     def _add(self, profiles: Iterable[ItemProfile]) -> None:
         first_name, first_resource = len(self.names), len(self.contexts)
         resources: list[int] = []
+        names: list[int] = []
         of_name: dict[int, list[int]] = {}
         names_of: dict[int, dict[int, None]] = {}
         numbered: dict[str, int] = {}
@@ -157,6 +169,8 @@ class CatalogIndex:
             of_name.setdefault(name, []).append(len(self._profiles))
             self._profiles.append(profile)
             resources.append(resource)
+            names.append(name)
+        self._name_of = np.concatenate([self._name_of, np.array(names, np.int32)])
         self._resource_number.update(numbered)
         self._resource_of = np.concatenate([self._resource_of, np.array(resources, np.int32)])
         self.alive = np.concatenate([self.alive, np.ones(len(numbered), np.bool_)])
@@ -170,6 +184,10 @@ class CatalogIndex:
             held = names_of[resource]
             self._names_of.append(np.fromiter(held, np.int32, len(held)))
             self.cannot_link.learn(self.names[n] for n in held)
+        self._count = np.bincount(self._name_of, minlength=len(self.names)).astype(np.float64)
+        self._telling = np.log(1 + len(self.contexts) / np.maximum(self._count, 1))
+        told = np.bincount(self._resource_of, self._telling[self._name_of], len(self.contexts))
+        self._told = np.maximum(told, 1e-9)
         self._index_names(first_name)
         self.topics = self.topics.extended([tuple(sorted(c.about)) for c in self.contexts[first_resource:]])
 
@@ -193,6 +211,10 @@ class CatalogIndex:
             return {}
         found = self._spelling.cosines(grams(key))
         return {int(n): min(float(found[n]), 1.0) for n in largest(found, limit) if found[n] >= least}
+
+    def likeness(self, key: str) -> Shares:
+        """The n-gram cosine of every name."""
+        return self._spelling.cosines(grams(key))
 
     def similarity(self, key: str, name: int) -> float:
         """The n-gram cosine of one name."""
@@ -230,6 +252,25 @@ class CatalogIndex:
         """How near each resource's topic is, 0-1."""
         return self.topics.cosines(sorted(context.about))
 
+    def kindred(self, relevance: Shares) -> Shares:
+        """How much each resource is about what the relevant ones are about, 0-1, told by what they hold: a name is
+        as relevant as the resources that hold it, a resource as its names, of which rare ones count more."""
+        if not len(self._name_of):
+            return relevance
+        weight = relevance.astype(np.float64) ** 2
+        weight[~self.alive] = 0
+        held_by = np.bincount(self._name_of, weight[self._resource_of], len(self.names))
+        at_home: Weights = held_by * self._telling / (self._count + 1)
+        found = np.bincount(self._resource_of, at_home[self._name_of], len(self.contexts)) / self._told
+        most = np.partition(found, -_NEAREST)[-_NEAREST:].mean() if len(found) > _NEAREST else found.max()
+        return np.minimum(np.sqrt(found / (most or 1.0)), 1.0).astype(np.float32)
+
+    def telling(self, names: Iterable[int]) -> float:
+        """How rare an element of these names is, 0-1: 0 where everybody holds it."""
+        held = sum(len(self._of_name[n]) for n in names)
+        total = len(self.contexts) + 1
+        return max(math.log(total / (held + 1)) / math.log(total), 0.0) if total > 1 else 0.0
+
     def resources_of(self, name: int) -> Numbers:
         """The standing resources that hold a name."""
         numbers = self._resource_of[self._of_name[name]]
@@ -242,7 +283,11 @@ class CatalogIndex:
     def common_names(self) -> frozenset[str]:
         """Keys that more than a few of the resources hold."""
         limit = common_from(len(self.contexts))
-        return frozenset(self.names[n] for n, held in enumerate(self._of_name) if len(held) >= limit)
+        return frozenset(
+            self.names[n]
+            for n, held in enumerate(self._of_name)
+            if len(held) >= limit and scattered([self.contexts[r].about for r in self._resource_of[held]])
+        )
 
     def names_of(self, resource: int) -> Numbers:
         return self._names_of[resource]
@@ -259,6 +304,15 @@ class CatalogIndex:
 def common_from(resources: int) -> int:
     """How many resources hold a name that tells nothing by itself."""
     return max(_COMMON_FEW, round(_COMMON_SHARE * resources))
+
+
+def scattered(topics: Sequence[frozenset[str]]) -> bool:
+    """Whether resources of these topics have little in common: what they all hold tells nothing by itself."""
+    step = max(len(topics) // _LOOKED_AT, 1)
+    some = topics[::step][:_LOOKED_AT]
+    pairs = [(one, other) for n, one in enumerate(some) for other in some[:n] if one and other]
+    common = sum(len(one & other) / min(len(one), len(other)) for one, other in pairs)
+    return common < _OF_ONE_TOPIC * len(pairs)
 
 
 def largest(shares: Shares, limit: int) -> Numbers:

@@ -6,6 +6,7 @@ Pure. The rules a plan must keep are `check_plan_record`'s; whether the catalog 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from typing import Annotated
@@ -17,6 +18,7 @@ from app.kernel.canonical import canonical
 from app.kernel.errors import Fault
 from app.kernel.text import Text
 from app.kernel.wire import Label, Wire
+from catalog.collection.adequacy import ASPECTS, Aspect, Part, Verdict, Wanted
 from catalog.collection.knowledge import Band
 from catalog.collection.matching import Match, PlanContext, PlannedItem
 from catalog.collection.scoring import Reason
@@ -94,6 +96,18 @@ class PlanRecord(Wire):
         return PlanContext(
             title=self.title, population=f"{self.population} {self.object_class or ''}".strip()
         )
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Of each item, what would do for it."""
+        single = any(item.is_identifier for item in self.items)
+        return tuple(
+            Wanted(
+                population=self.population, years=(self.period_from.year, self.period_until.year),
+                cycle=self.update_cycle, divisions=self.jurisdictions, single=single, code_list=item.code_list or "",
+            )
+            for item in self.items
+        )  # fmt: skip
 
     @property
     def content_hash(self) -> str:
@@ -177,8 +191,24 @@ class ReasonRecord(Wire):
         return cls(code=reason.code, text=Label.of(reason.text), weight=reason.weight)
 
 
+class AdequacyRecord(Wire):
+    """Whether an existing item would do in one respect: population, period, frequency, granularity, code list or
+    sharing type."""
+
+    aspect: Aspect
+    name: Label
+    verdict: Verdict
+    text: Label
+
+    @classmethod
+    def of(cls, part: Part) -> AdequacyRecord:
+        name = Label.of(ASPECTS[part.aspect])
+        return cls(aspect=part.aspect, name=name, verdict=part.verdict, text=Label.of(part.text))
+
+
 class Candidate(Wire):
-    """An item of a published resource that may be the planned one. `against` is the nearest reason it is not."""
+    """An item of a published resource that may be the planned one. `against` is the nearest reason it is not;
+    `adequacy` tells in each respect whether it would do."""
 
     resource_id: UUID
     resource_title: str
@@ -192,9 +222,10 @@ class Candidate(Wire):
     band: Band
     reasons: tuple[ReasonRecord, ...]
     against: ReasonRecord | None
+    adequacy: tuple[AdequacyRecord, ...] = ()
 
     @classmethod
-    def of(cls, match: Match, *, asking: UUID | None) -> Candidate:
+    def of(cls, match: Match, parts: Iterable[Part], *, asking: UUID | None) -> Candidate:
         """The match as it is told to the agency `asking`."""
         held = match.profile
         sharing = SharingType(held.sharing_type) if held.sharing_type else None
@@ -206,6 +237,7 @@ class Candidate(Wire):
             score=match.score, band=match.band,
             reasons=tuple(ReasonRecord.of(reason) for reason in match.reasons),
             against=ReasonRecord.of(match.against) if match.against else None,
+            adequacy=tuple(AdequacyRecord.of(part) for part in parts),
         )  # fmt: skip
 
 
@@ -266,3 +298,12 @@ class CheckRecord(Wire):
     @property
     def context(self) -> PlanContext:
         return PlanContext(title=self.title, population=self.population)
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Of each item, what would do for it, as far as it is typed yet."""
+        single = any(item.is_identifier for item in self.items)
+        return tuple(
+            Wanted(population=self.population, single=single, code_list=item.code_list or "")
+            for item in self.items
+        )

@@ -6,6 +6,7 @@ in some resource of the catalog (CannotLink) separates them elsewhere too.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from catalog.collection.normalise import (
     type_class,
     usual,
 )
+from catalog.collection.sentences import EMPTY, SENTENCES
 from catalog.text import fold, initials
 
 _MINED_NAMES = 150  # names of one resource that are compared pairwise
@@ -33,89 +35,16 @@ _MINED_LENGTH = 6  # characters a substitution may have
 _MINED_SHARED = 0.5  # what the two names must share
 _VERY_SIMILAR = 0.7
 _ONE_WORD = 2  # characters
+KINSHIP = 0.4  # from where on resources are about the same objects
 _OTHER_TOPIC, _TOPIC_OF_GENERIC = 0.1, 0.4  # likeness of topics below which they count as different
+_CLEAR_LEAD = 0.3  # in likeness, over the next name of the resource
+_MEANINGS = (
+    ("similar_meaning", 0.4, 0.7),
+    ("same_meaning", 0.7, 0.95),
+)  # from and to which cosine each counts
 _COMPANY = 3  # other items of the plan in one resource that count as much as any more
 # How two names may be the same; of these a match has one.
 NAME_EVIDENCE = ("same_name", "alias", "initials", "same_words", "said_by_topic", "similar_name")
-
-_SENTENCES = {
-    "same_name": Text("名称相同（{name}）", "same name ({name})"),
-    "alias": Text(
-        "“{one}”与“{other}”是同一数据元的不同叫法",
-        "“{one}” and “{other}” are names of one data element",
-    ),
-    "initials": Text("“{one}”是“{other}”的拼音首字母", "“{one}” are the pinyin initials of “{other}”"),
-    "same_words": Text("“{one}”与“{other}”用词相同", "“{one}” and “{other}” say the same words"),
-    "said_by_topic": Text(
-        "名称之差“{one}”已由对方的采集对象或主题说明",
-        "what the names differ by, “{one}”, the other's topic says",
-    ),
-    "similar_name": Text("名称相近（{share}%）", "similar names ({share}%)"),
-    "very_similar_name": Text("名称很相近", "very similar names"),
-    "similar_meaning": Text("语义相近（{share}%）", "similar in meaning ({share}%)"),
-    "shared_words": Text("用词有 {share}% 相同", "{share}% of the words are the same"),
-    "one_word": Text("一词之差：{one} ≠ {other}", "one word differs: {one} ≠ {other}"),
-    "ambiguous_initials": Text(
-        "目录中“{one}”可以是几个信息项的首字母", "in the catalog “{one}” may stand for several items"
-    ),
-    "other_words": Text("名称各有所指：{one} ≠ {other}", "each name says something else: {one} ≠ {other}"),
-    "generic_same_topic": Text(
-        "名称通用，而主题相近（{share}%）", "the name is generic, but the topics are close ({share}%)"
-    ),
-    "generic_same_population": Text(
-        "名称通用，而采集对象相同", "the name is generic, but the population is the same"
-    ),
-    "same_company": Text("该资源还含有计划的其他信息项", "the resource also holds other items of the plan"),
-    "held_apart": Text(
-        "目录中有资源同时含有“{one}”和“{other}”",
-        "some resource of the catalog holds both “{one}” and “{other}”",
-    ),
-    "another_planned": Text(
-        "与计划的另一信息项“{one}”才是同一项", "it is the plan's other item “{one}” that it repeats"
-    ),
-    "ruled_same": Text("已有认定：二者是同一数据元", "already decided: this is one data element"),
-    "identifying_number": Text(
-        "通用的标识号码，处处同义", "a number that identifies its object wherever it stands"
-    ),
-    "generic_elsewhere": Text("名称通用，而主题不同", "the name is generic, and the topics differ"),
-    "other_period": Text("时期不同：{one} ≠ {other}", "another period: {one} ≠ {other}"),
-    "other_group": Text("对象相对：{one} ≠ {other}", "another group: {one} ≠ {other}"),
-    "other_topic": Text("主题不同", "the topics have nothing in common"),
-    "generic_name": Text(
-        "名称过于通用，须看采集对象",
-        "the name is generic; it depends on whom it describes",
-    ),
-    "meaningless_name": Text("该名称不构成数据元", "the name is no data element"),
-    "same_type": Text("数据类型一致", "same data type"),
-    "other_type": Text("数据类型不同（{one} ≠ {other}）", "different data types ({one} ≠ {other})"),
-    "same_code_list": Text("采用同一代码表", "same code list"),
-    "other_code_list": Text("代码表不同（{one} ≠ {other}）", "different code lists ({one} ≠ {other})"),
-    "both_identify": Text("均为标识项", "both identify the record"),
-    "same_population": Text("采集对象相同（{one}）", "same population ({one})"),
-    "kindred_population": Text("采集对象属同一类", "populations of the same kind"),
-    "other_population": Text("采集对象不同（{one} ≠ {other}）", "different populations ({one} ≠ {other})"),
-    "same_topic": Text(
-        "所属资源与计划主题相近（{share}%）",
-        "resource and plan are about the same topic ({share}%)",
-    ),
-    "same_definition": Text("定义相近（{share}%）", "similar definitions ({share}%)"),
-    "contrast": Text("含义相对：{one} ≠ {other}", "opposed in meaning: {one} ≠ {other}"),
-    "other_representation": Text("表示不同：{one} ≠ {other}", "written differently: {one} ≠ {other}"),
-    "separated_in_catalog": Text(
-        "目录中有 {count} 个资源将“{one}”与“{other}”作为不同信息项",
-        "{count} resource(s) of the catalog keep “{one}” and “{other}” as separate items",
-    ),
-    "ruled_different": Text(
-        "已有认定：二者不是同一数据元",
-        "already decided: these are different data elements",
-    ),
-    "other_number": Text("编号或年份不同：{one} ≠ {other}", "different numbers: {one} ≠ {other}"),
-    "addition": Text(
-        "一方多出“{other}”，范围可能不同",
-        "one side adds “{other}”; the scope may differ",
-    ),
-}
-_EMPTY = Text("（无）", "(none)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,18 +171,17 @@ class Scorer:
         existing: Side,
         *,
         similarity: float,
-        meaning: float = 0.0,
-        topical: float | None = None,
+        contained: float = 0.0,
     ) -> list[Evidence]:
-        """What is seen of two items. `similarity` of names (n-gram cosine), `meaning` (embeddings) and `topical`
-        (of contexts) are 0-1; `topical` is computed when it is not given."""
+        """What is seen of two items. `similarity` of names (n-gram cosine) and `contained` (what else of one item's
+        resource the other's holds) are 0-1."""
         one, other = name_key(planned.name), name_key(existing.name)
-        found = self.of_names(one, other, planned.context, existing.context, similarity, meaning)
+        found = self.of_names(one, other, planned.context, existing.context, similarity, 0.0)
         generic = any(seen.code == "generic_name" for seen in found)
         return [
             *found,
             *self.of_values(planned, existing),
-            *self.of_contexts(planned.context, existing.context, generic=generic, topical=topical),
+            *self.of_contexts(planned.context, existing.context, generic=generic, contained=contained),
         ]
 
     def weigh(self, found: Iterable[Evidence]) -> float:
@@ -267,8 +195,8 @@ class Scorer:
         said = [
             Reason(
                 seen.code,
-                _SENTENCES[seen.code].with_(
-                    share=round(seen.share * 100), **{k: v or _EMPTY for k, v in seen.values}
+                SENTENCES[seen.code].with_(
+                    share=round(seen.share * 100), **{k: v or EMPTY for k, v in seen.values}
                 ),
                 round(weights.get(seen.code, 0.0) * seen.share, 4),
             )
@@ -310,6 +238,8 @@ class Scorer:
             found.append(Evidence("meaningless_name"))
         elif self.is_generic(one) or self.is_generic(other):
             found.append(Evidence("generic_name"))
+            if any(seen.code == "addition" for seen in found):
+                found.append(Evidence("generic_addition"))
         return found
 
     def _of_other_names(
@@ -336,7 +266,7 @@ class Scorer:
         if similarity >= _VERY_SIMILAR:
             yield Evidence("very_similar_name")
         if meaning > 0:
-            yield Evidence("similar_meaning", meaning)
+            yield from _meaning(meaning)
         yield from self._separations(one, other, plan, held)
 
     def _separations(self, one: str, other: str, plan: Context, held: Context) -> Iterator[Evidence]:
@@ -344,8 +274,10 @@ class Scorer:
         cut = difference(one, other)
         seen = self.cannot_link.pairs[cut.pair] if cut.shared >= _MINED_SHARED else 0
         kinds = representation(one), representation(other)
-        left = tuple(run for run in cut.left if not _said_elsewhere((run,), held))
-        right = tuple(run for run in cut.right if not _said_elsewhere((run,), plan))
+        left, right = cut.left, cut.right
+        if not left or not right:  # a word in the place of another is no addition, whatever the topics say
+            left = tuple(run for run in left if not _said_elsewhere((run,), held))
+            right = tuple(run for run in right if not _said_elsewhere((run,), plan))
         if seen:
             yield Evidence(
                 "separated_in_catalog", values=(("count", seen), ("one", cut.pair[0]), ("other", cut.pair[1]))
@@ -378,19 +310,18 @@ class Scorer:
                 yield Evidence("same_definition", share)
 
     def of_contexts(
-        self, plan: Context, held: Context, *, generic: bool, topical: float | None = None
+        self,
+        plan: Context,
+        held: Context,
+        *,
+        generic: bool,
+        topical: float | None = None,
+        kin: float | None = None,
+        contained: float = 0.0,
     ) -> Iterator[Evidence]:
-        """Topic, population and period. A generic name depends on them, hence weights of its own."""
-        share = self.overlap(plan.about, held.about) if topical is None else topical
-        if share > 0:
-            yield Evidence("same_topic", share)
-            if generic:
-                yield Evidence("generic_same_topic", share)
-        if plan.about and held.about:
-            if share < _OTHER_TOPIC:
-                yield Evidence("other_topic")
-            if generic and share < _TOPIC_OF_GENERIC:
-                yield Evidence("generic_elsewhere")
+        """Topic, population and period, and `kin`: how much both are about the same objects by what they hold. A
+        generic name depends on them, hence weights of its own."""
+        yield from self._of_topics(plan, held, generic=generic, topical=topical, kin=kin, contained=contained)
         same = _same_population(plan, held)
         if same:
             yield Evidence("same_population", values=(("one", plan.population),))
@@ -398,14 +329,58 @@ class Scorer:
             yield Evidence("kindred_population")
             if generic:
                 yield Evidence("generic_same_population")
-        elif plan.kinds and held.kinds:
-            yield _two("other_population", plan.population or plan.title, held.population or held.title)
-        opposed = contrast(plan.bare_title, held.bare_title) if share > 0 else None
+        else:
+            if plan.kinds and held.kinds:
+                yield _two("other_population", plan.population or plan.title, held.population or held.title)
+            yield from self._unrelated(plan, held, topical=topical, kin=kin, contained=contained)
+        opposed = contrast(plan.bare_title, held.bare_title) if plan.about & held.about else None
         if opposed:
             yield _two("other_group", *opposed)
-        periods = _years(plan.title), _years(held.title)
+        periods = period(plan.title), period(held.title)
         if all(periods) and periods[0] != periods[1]:
             yield _two("other_period", *periods)
+
+    def _unrelated(
+        self, plan: Context, held: Context, *, topical: float | None, kin: float | None, contained: float
+    ) -> Iterator[Evidence]:
+        """Neither topic nor object class: only the plan's other items speak for its being about the same."""
+        share, kin = self._nearness(plan, held, topical, kin, contained)
+        if share < _OTHER_TOPIC:
+            yield Evidence("unrelated", min((1 - kin) / (1 - KINSHIP), 1.0))
+
+    def _nearness(
+        self, plan: Context, held: Context, topical: float | None, kin: float | None, contained: float
+    ) -> tuple[float, float]:
+        share = self.overlap(plan.about, held.about) if topical is None else topical
+        return share, max(share, contained) if kin is None else kin
+
+    def _of_topics(
+        self,
+        plan: Context,
+        held: Context,
+        *,
+        generic: bool,
+        topical: float | None,
+        kin: float | None,
+        contained: float,
+    ) -> Iterator[Evidence]:
+        share, kin = self._nearness(plan, held, topical, kin, contained)
+        if kin > KINSHIP:
+            near = (kin - KINSHIP) / (1 - KINSHIP)
+            yield Evidence("kindred", near)
+            if generic:
+                yield Evidence("generic_kindred", near)
+        elif kin < KINSHIP:
+            yield Evidence("foreign", 1 - kin / KINSHIP)
+        if share > 0:
+            yield Evidence("same_topic", share)
+            if generic:
+                yield Evidence("generic_same_topic", share)
+        if plan.about and held.about:
+            if share < _OTHER_TOPIC and kin < KINSHIP:
+                yield Evidence("other_topic")
+            if generic and max(share, kin) < _TOPIC_OF_GENERIC:
+                yield Evidence("generic_elsewhere")
 
     def overlap(self, one: frozenset[str], other: frozenset[str]) -> float:
         """Cosine of two token sets, 0-1, in which words that every title has weigh little."""
@@ -417,6 +392,7 @@ class Scorer:
 
 
 _IDENTIFYING = frozenset(map(name_key, IDENTIFIERS))
+_PERIOD = re.compile(r"(?<!\d)\d{3,4}(?!\d)|\d{1,2}月|第?[一二三四1-4]季|[上下]半年")
 
 
 def _two(code: str, one: object, other: object) -> Evidence:
@@ -427,6 +403,21 @@ def company(others: int) -> Iterator[Evidence]:
     """`others`: how many further items of the plan the resource holds under the same name."""
     if others:
         yield Evidence("same_company", min(others, _COMPANY) / _COMPANY)
+
+
+def nearest(lead: float) -> Iterator[Evidence]:
+    """`lead`: by how much the name is nearer than any other of its resource; below 0 where another is nearer."""
+    if lead > 0:
+        yield Evidence("nearest_here", min(lead / _CLEAR_LEAD, 1.0))
+    elif lead < 0:
+        yield Evidence("another_nearer", min(-lead / _CLEAR_LEAD, 1.0))
+
+
+def _meaning(cosine: float) -> Iterator[Evidence]:
+    """In two steps, as a cosine tells most in its upper third."""
+    for code, least, most in _MEANINGS:
+        if cosine > least:
+            yield Evidence(code, min((cosine - least) / (most - least), 1.0))
 
 
 def is_initials(code: str, name: str) -> bool:
@@ -463,8 +454,9 @@ def _kindred(run: str) -> frozenset[int]:
 
 
 @lru_cache(maxsize=65536)
-def _years(title: str) -> str:
-    return " ".join(number for number in numbers(fold(title)) if number.isdigit() and len(number) in (3, 4))
+def period(title: str) -> str:
+    """The years a title names, and what part of a year: 106年1月, 第二季度."""
+    return " ".join(_PERIOD.findall(fold(title)))
 
 
 def _same_population(plan: Context, held: Context) -> bool:

@@ -30,7 +30,7 @@ from app.kernel.text import Text
 from catalog.collection import checking
 from catalog.collection.matching import PlanCheck
 from catalog.collection.models import Finding, Plan
-from catalog.collection.record import PlannedItemRecord, PlanRecord, check_plan_record
+from catalog.collection.record import Candidate, PlannedItemRecord, PlanRecord, check_plan_record
 from catalog.collection.states import (
     ACCEPTED,
     AMENDABLE,
@@ -127,8 +127,9 @@ def file_plan(session: Session, plan: Plan, *, by: Actor, version: int) -> list[
     check = checking.check_items(session, record.items, record.context)
     plan.coverage = checking.coverage(check).model_dump(mode="json")
     plan.model_version = check.model_version
+    told = checking.candidates(session, check, record.wanted, asking=plan.agency_id)
     found = [
-        _flag(session, plan, record, check, position)
+        _flag(session, plan, record, check, position, told[position])
         for position, item in enumerate(check.items)
         if item.band != "new" and record.items[position] not in accepted
     ]
@@ -161,8 +162,14 @@ def wake_after(session: Session, day: date) -> None:
     jobs.enqueue(session, EXPIRE, at=datetime.combine(day + timedelta(days=1), time(), BEIJING))
 
 
-def _flag(session: Session, plan: Plan, record: PlanRecord, check: PlanCheck, position: int) -> Finding:
-    candidates = checking.candidates(check, position, asking=plan.agency_id)
+def _flag(
+    session: Session,
+    plan: Plan,
+    record: PlanRecord,
+    check: PlanCheck,
+    position: int,
+    candidates: Sequence[Candidate],
+) -> Finding:
     best = candidates[0]
     finding = Finding(
         plan_id=plan.id, position=position, band=check.items[position].band,

@@ -163,7 +163,8 @@ def test_what_is_not_shared_is_not_asked_for(bureau: Bureau) -> None:
         "mode": {"channel": "mail"},
     }
     bureau.publish("market", title="从业人员健康证", items=[{"name": "健康证编号"}], sharing=closed)
-    finding = bureau.flagged("健康证编号")
+    about = {"title": "从业人员健康检查", "population": "从业人员"}
+    (finding,) = bureau.findings(bureau.filed("健康证编号", **about))
     bureau.act(finding, "withdraw", "health", CLERK, body={})
     best = finding["candidates"][0]
     assert best["sharing_type"] == "not_shared" and "不予共享" in best["how_to_get"]["zh"]
@@ -246,5 +247,5 @@ def test_thirty_items_are_checked_in_well_under_a_second(bureau: Bureau) -> None
     assert time.perf_counter() - began < timedelta(seconds=2).total_seconds()
     assert filed["findings"]["reuse_expected"] == 30
     check = checking.check_items(bureau.session, [PlannedItemRecord(name=names[7])], context)
-    assert checking.candidates(check, 0, asking=None)[0].item_name == names[7]
+    assert check.items[0].matches[0].profile.name == names[7]
     assert bureau.session.scalars(select(Notice)).all() == []
