@@ -4,8 +4,10 @@ ledger entry, beside plain transactions of as many rows: through the same sessio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from itertools import chain, product
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,14 +15,16 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from sqlalchemy import Executable, bindparam, column, insert, select, table, update
+from sqlalchemy import Executable, bindparam, column, func, insert, select, table, update
 from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
+from app.kernel import history
 from app.kernel.actor import Actor, Role, system_actor
 from app.kernel.db import Base, Database
+from app.kernel.ledger import LedgerEntry
 from bench.commands import THREADS, Decide, repeat
-from bench.measure import show
+from bench.measure import Samples, show
 from catalog.resources.importing import Incoming, upsert_imported
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
@@ -30,6 +34,7 @@ from exchange.requests.service import Content, draft_request, file_request
 from exchange.terms import ItemTerm, Method, Purpose, Quota, ResourceTerms, Terms
 
 SLICES = 8
+AT_A_TIME = 16
 _OPERATOR = system_actor("operator")
 _TURNS = tuple(product(("provider", "requester"), (Role.CLERK, Role.APPROVER)))
 
@@ -62,6 +67,41 @@ def run(database: Database, *, seconds: float) -> None:
         "Draft, offer, draft, counter-offer in turn. Plain: the same rows, one statement each, into tables of the same"
         " columns and indexes; nothing is read, checked, guarded or hashed.",
     )
+    _appending(database, bargaining.decide, seconds)
+
+
+def _appending(database: Database, decide: Decide, seconds: float) -> None:
+    """Print what the ledger's part costs of one command: the entry, hashed and written with the event."""
+    commands, attested, plain = Samples(), Samples(), Samples()
+    entries, ends = _entries(database), time.perf_counter() + seconds
+    while time.perf_counter() < ends:  # in turn, as above
+        for _ in range(AT_A_TIME):
+            commands.take(partial(decide, 0))
+        with database.transaction() as session:
+            for _ in range(4 * AT_A_TIME):
+                attested.take(partial(_record, session, True))
+                plain.take(partial(_record, session, False))
+    each = (_entries(database) - entries - len(attested.wall)) / len(commands.wall)
+    # Other work on the machine is in the slower calls: the quickest quarter tells the costs apart.
+    command, entry = commands.percentile_ms(25), attested.percentile_ms(25) - plain.percentile_ms(25)
+    show(
+        "negotiations: what appending to the ledger costs",
+        ("", "entries a command", "command p25 ms", "an entry p25 ms", "share %"),
+        [("as committed", each, command, entry, 100 * each * entry / command)],
+        "An entry: an event recorded with one less an event recorded without, both without the commit.",
+    )
+
+
+def _record(session: Session, ledgered: bool) -> None:
+    history.record(
+        session, kind="bench", subject_id=uuid4(), act="noted", by=_OPERATOR, reason="补充", ledgered=ledgered,
+        data={"terms_hash": "0" * 64},
+    )  # fmt: skip
+
+
+def _entries(database: Database) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(LedgerEntry)) or 0
 
 
 class _Bargaining:
