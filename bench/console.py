@@ -65,8 +65,8 @@ def run(
             connection.execute(ONE_FACTOR)
         people = _built(database, folder)
         with psycopg.connect(database.url, autocommit=True) as connection:
-            _multiply(connection, RECORDS, "resource", resources)
-            _multiply(connection, CASES, "negotiation", negotiations)
+            multiply(connection, RECORDS, "resource", resources)
+            multiply(connection, CASES, "negotiation", negotiations)
             connection.execute("TRUNCATE ledger_leaf, ledger_tile, ledger_checkpoint, ledger_pending CASCADE")
             connection.execute("ANALYZE")
         proved = simulate(database, Signer("bench.test/ledger", Ed25519PrivateKey.generate()), entries)
@@ -132,7 +132,7 @@ def _built(database: Database, folder: Path) -> dict[str, dict[str, str]]:
     return {"nobody": {}, **told}
 
 
-def _multiply(connection: psycopg.Connection, tables: Sequence[str], measure: str, wanted: int) -> None:
+def multiply(connection: psycopg.Connection, tables: Sequence[str], measure: str, wanted: int) -> None:
     """Copy the rows of `tables` until `measure` has `wanted`; every copy has its own ids, and refers to copies."""
     for table in tables:
         _let_in(connection, table)

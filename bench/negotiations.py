@@ -5,7 +5,7 @@ ledger entry, beside plain transactions of as many rows: through the same sessio
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
 from itertools import chain, product
@@ -19,11 +19,13 @@ from sqlalchemy import Executable, bindparam, column, func, insert, select, tabl
 from sqlalchemy.orm import Session
 
 from app.identity import agencies, sessions
-from app.kernel import history
+from app.kernel import history, sight
 from app.kernel.actor import Actor, Role, system_actor
 from app.kernel.db import Base, Database
 from app.kernel.ledger import LedgerEntry
+from app.kernel.postgres_files import SERVICE_ROLE
 from bench.commands import THREADS, Decide, repeat
+from bench.console import multiply
 from bench.measure import Samples, show
 from catalog.resources.importing import Incoming, upsert_imported
 from catalog.resources.models import Resource
@@ -35,6 +37,7 @@ from exchange.terms import ItemTerm, Method, Purpose, Quota, ResourceTerms, Term
 
 SLICES = 8
 AT_A_TIME = 16
+NEGOTIATIONS = 20_000
 _OPERATOR = system_actor("operator")
 _TURNS = tuple(product(("provider", "requester"), (Role.CLERK, Role.APPROVER)))
 
@@ -68,6 +71,7 @@ def run(database: Database, *, seconds: float) -> None:
         " columns and indexes; nothing is read, checked, guarded or hashed.",
     )
     _appending(database, bargaining.decide, seconds)
+    _seeing(database, bargaining, seconds)
 
 
 def _appending(database: Database, decide: Decide, seconds: float) -> None:
@@ -92,6 +96,40 @@ def _appending(database: Database, decide: Decide, seconds: float) -> None:
     )
 
 
+def _seeing(database: Database, bargaining: _Bargaining, seconds: float) -> None:
+    """Print what row-level security costs of reads: as the control plane reads, and as the owner of the tables."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        multiply(connection, ("share_request", "negotiation", "terms_version"), "negotiation", NEGOTIATIONS)
+        connection.execute("ANALYZE")
+    by, case_id = bargaining.people["provider", Role.CLERK], bargaining.cases[0]
+    reads: dict[str, Callable[[Session], object]] = {
+        "one negotiation with its terms": lambda session: case.current_terms(
+            session, case.find_negotiation(session, case_id, by=by)
+        ),
+        "21 negotiations, newest first": lambda session: case.list_negotiations(session, by=by, limit=21),
+        "how many there are": lambda session: session.scalar(select(func.count()).select_from(Negotiation)),
+    }
+    bound = Database(database.url, pool_size=1, role=SERVICE_ROLE)
+    taken = {(name, of): Samples() for name in reads for of in (database, bound)}
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:  # in turn, as above
+        for (name, of), samples in taken.items():
+            with of.transaction() as session:
+                sight.see_as(session, by)
+                samples.take(partial(reads[name], session))
+    bound.close()
+    times = {key: samples.percentile_ms(25) for key, samples in taken.items()}
+    show(
+        f"negotiations: what row-level security costs, at {NEGOTIATIONS:,} negotiations",
+        ("read", "p25 ms", "without it", "ratio"),
+        [
+            (name, times[name, bound], times[name, database], times[name, bound] / times[name, database])
+            for name in reads
+        ],
+        "One transaction a read; saying as whom one reads is part of every transaction of either kind.",
+    )
+
+
 def _record(session: Session, ledgered: bool) -> None:
     history.record(
         session, kind="bench", subject_id=uuid4(), act="noted", by=_OPERATOR, reason="补充", ledgered=ledgered,
@@ -111,9 +149,9 @@ class _Bargaining:
         self._database = database
         with database.transaction() as session:
             parties = _parties(session)
-            self._people = {turn: _person(session, parties[turn[0]], turn[1]) for turn in _TURNS}
+            self.people = {turn: _person(session, parties[turn[0]], turn[1]) for turn in _TURNS}
             self._terms = _terms(_published(session, parties["provider"]))
-            self._cases = [self._filed(session) for _ in range(max(THREADS))]
+            self.cases = [self._filed(session) for _ in range(max(THREADS))]
         self._turns = [0] * max(THREADS)
         self._drafted = [""] * max(THREADS)
 
@@ -121,9 +159,9 @@ class _Bargaining:
         """The next command in the thread's negotiation."""
         turn, self._turns[number] = self._turns[number], self._turns[number] + 1
         side, role = _TURNS[turn % len(_TURNS)]
-        by = self._people[side, role]
+        by = self.people[side, role]
         with self._database.transaction() as session:
-            asked = case.find_negotiation(session, self._cases[number], by=by)
+            asked = case.find_negotiation(session, self.cases[number], by=by)
             if role is Role.CLERK:
                 wanted = self._terms.model_copy(update={"retention_days": 1 + turn % 300})
                 draft = service.draft_terms(
@@ -136,7 +174,7 @@ class _Bargaining:
                 put(session, asked, to_hash=hashed, reason="补充", by=by, version=asked.version)
 
     def _filed(self, session: Session) -> UUID:
-        clerk, approver = (self._people["requester", role] for role in (Role.CLERK, Role.APPROVER))
+        clerk, approver = (self.people["requester", role] for role in (Role.CLERK, Role.APPROVER))
         request = draft_request(session, Content("核验登记信息", self._terms), by=clerk)
         file_request(session, request, by=approver, version=request.version)
         return session.scalars(select(Negotiation.id).where(Negotiation.request_id == request.id)).one()
