@@ -72,8 +72,8 @@ def serving(settings: Settings, database: Database, keys: ServiceKeys, port: int
         thread.join(PATIENCE_S)
 
 
-def until(holds: Callable[[], object], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def until(holds: Callable[[], object], otherwise: str, *, within_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, otherwise
         threading.Event().wait(0.01)

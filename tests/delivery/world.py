@@ -314,7 +314,7 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, port: int | None = None) -> None:
+    def start(self, port: int | None = None, *, ready: int = 200) -> None:
         port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         given = {
@@ -327,7 +327,7 @@ class GatewayProcess:
             **self._settings,
         }
         self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, json.dumps(given)])
-        self.wait_for_readiness(200)
+        self.wait_for_readiness(ready)
 
     def wait_for_readiness(self, status: int) -> None:
         """Ask until the gateway answers so."""
