@@ -55,6 +55,7 @@ from exchange.corrections.api import router as corrections_router
 from exchange.delivery.api import router as delivery_router
 from exchange.delivery.changes import Changes
 from exchange.delivery.gateways_api import router as gateways_router
+from exchange.delivery.push.api import router as pushes_router
 from exchange.disputes.api import router as disputes_router
 from exchange.disputes.precedents import router as rulings_router
 from exchange.negotiations.api import router as negotiations_router
@@ -125,6 +126,7 @@ ROUTERS = (
     corrections_router,
     delivery_router,
     gateways_router,
+    pushes_router,
     telling_router,
     supervision_router,
 )

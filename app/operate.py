@@ -49,6 +49,7 @@ from catalog.search import service as search
 from catalog.search.index import CatalogIndex, IndexBusy
 from exchange.delivery import receipts
 from exchange.delivery.models import ProviderSource
+from exchange.delivery.push.models import PushSubscription
 from exchange.telling.models import Webhook
 
 OPERATOR = system_actor("operator")
@@ -333,12 +334,18 @@ def rotate_keys(database: Database, keys: ServiceKeys, *, at_once: bool) -> int:
     count = 0
     with database.transaction() as session:
         session.execute(
-            text("LOCK TABLE provider_source, second_factor, webhook IN SHARE ROW EXCLUSIVE MODE")
+            text(
+                "LOCK TABLE provider_source, push_subscription, second_factor, webhook IN SHARE ROW EXCLUSIVE MODE"
+            )
         )
         keys.seal.add_key()
-        for source in session.scalars(select(ProviderSource).where(ProviderSource.credentials.is_not(None))):
-            assert source.credentials is not None
-            source.credentials = keys.seal.encrypt(keys.seal.decrypt(source.credentials))
+        holders: list[ProviderSource | PushSubscription] = [
+            *session.scalars(select(ProviderSource).where(ProviderSource.credentials.is_not(None))),
+            *session.scalars(select(PushSubscription).where(PushSubscription.credentials.is_not(None))),
+        ]
+        for holder in holders:
+            assert holder.credentials is not None
+            holder.credentials = keys.seal.encrypt(keys.seal.decrypt(holder.credentials))
             count += 1
         for factor in session.scalars(select(SecondFactor)):
             factor.sealed = keys.seal.encrypt(keys.seal.decrypt(factor.sealed))

@@ -36,6 +36,7 @@ MODEL_MODULES = (
     "exchange.telling.models",
     "exchange.corrections.models",
     "exchange.delivery.models",
+    "exchange.delivery.push.models",
 )
 MACHINE_MODULES = (
     "app.identity.grants",
@@ -52,6 +53,7 @@ MACHINE_MODULES = (
     "exchange.disputes.states",
     "exchange.corrections.states",
     "exchange.delivery.states",
+    "exchange.delivery.push.states",
 )
 
 

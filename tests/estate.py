@@ -31,7 +31,7 @@ from app.settings import Settings
 from exchange.delivery.changes import Changes
 from exchange.delivery.protocol import LeaseWanted, ReceiptBatch
 from tests.conftest import PUBLIC_URL, AsService
-from tests.delivery.systems import GATEWAY_URL, HEALTH, HTTP_SOURCE, Calls, System, system
+from tests.delivery.systems import GATEWAY_URL, HEALTH, HTTP_SOURCE, Calls, System, resource_of, system
 from tests.estate_calls import APPROVER, CLERK, NOT_THERE, WHY, Call, on
 from tests.estate_catalog import CatalogPart
 from tests.estate_exchange import ExchangePart
@@ -137,6 +137,24 @@ class Estate(CatalogPart, ExchangePart):
         self._add("gateway.lease", "in force", Call(body=msgspec.to_builtins(lease)))
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
         self._add("receipt.read", "in force", Call((receipt.call.id,)))
+        self._pushes()
+
+    def _pushes(self) -> None:
+        agreement = self.world.agreed(method="push")
+        wanted = {
+            "agreement_id": agreement["id"], "resource_id": resource_of(agreement), "purpose": "check",
+            "target": {"kind": "http", "url": "https://10.9.8.7/in"},
+        }  # fmt: skip
+        puller = system(self.world, "health", Scope.PULL)
+        active, paused = (puller.call("POST", "/pushes", wanted, expect=201) for _ in range(2))
+        path = f"/pushes/{paused['id']}/pause"
+        paused = self.world.call("POST", path, "health", APPROVER, body={}, version=1)
+        self._add("push.subscribe", "in force", Call(body=wanted))
+        self._add("push.list", "in force", Call(query={"agreement_id": agreement["id"]}))
+        self._add("push.read push.events", "in force", Call((active["id"],)))
+        self._add("push.pause push.end", "active", on(active, {}))
+        self._add("push.resume", "paused", on(paused, {}))
+        self._add("gateway.pushes", "-", Call(body={"places": [{"subscription_id": active["id"]}]}))
 
     def _gateways(self) -> None:
         """A gateway of the provider in each standing that somebody can change."""

@@ -25,7 +25,14 @@ from app.kernel.text import Text
 from exchange.compiler import CompiledTerms, OutsideTerms, compile_question, compile_terms
 from exchange.delivery.journal import Usage
 from exchange.delivery.pages import Fetch
-from exchange.delivery.protocol import GRANT_AUDIENCE, GRANT_TYPE, AgreementEntry, GatewayState, Grant
+from exchange.delivery.protocol import (
+    GRANT_AUDIENCE,
+    GRANT_TYPE,
+    AgreementEntry,
+    GatewayState,
+    Grant,
+    Subscription,
+)
 from exchange.delivery.quota import Bounds
 from exchange.delivery.sources import Provider, Providers
 from exchange.scope import ScopeInvalid
@@ -38,7 +45,8 @@ KNOWN_GRANTS = 20_000
 KNOWN_CALLS = 500  # prepared forms kept per agreement
 OFFSET_LIMIT = 10_000_000
 RECORDS = (Method.API, Method.BULK)  # methods whose records leave
-SERVED = (*RECORDS, Method.VERIFICATION)
+SERVED = (*RECORDS, Method.VERIFICATION)  # to whoever comes with a grant
+TOLD = (*SERVED, Method.PUSH)  # of which gateways are told
 _ALGORITHMS = ["EdDSA", "Ed25519"]
 
 
@@ -277,6 +285,7 @@ class AgreementTable:
         self.version = state.version
         self.approved = state.approved
         self._zone = ZoneInfo(state.time_zone)
+        self.subscriptions = {subscription.id: subscription for subscription in state.subscriptions}
         self._revoked = frozenset(state.revoked_grants)
         self._entries: dict[str, AgreementEntry] = {}
         self._by_id: dict[str, Agreement] = {}
@@ -320,6 +329,36 @@ class AgreementTable:
         _check_purpose(agreement, grant, question.purpose)
         _narrow(tuple(question.values), grant.items)
         return agreement.prepare_question(question.resource_id, question.values)
+
+    def admit_push(self, subscription: Subscription, at: datetime) -> Admission:
+        """The same for what this gateway delivers by itself."""
+        agreement = self._by_id.get(subscription.agreement_id)
+        if agreement is None:
+            raise NotFound()
+        if not agreement.is_in_force:
+            raise AgreementNotInForce()
+        self._check_term(agreement, at)
+        if agreement.terms.method is not Method.PUSH:
+            raise MethodNotAgreed()
+        if subscription.purpose not in agreement.purposes:
+            raise PurposeNotAgreed()
+        asked = DataRequest(
+            agreement.id,
+            subscription.resource_id,
+            subscription.purpose,
+            subscription.items,
+            subscription.filter,
+        )
+        return Admission(
+            asked, agreement, *agreement.prepare(asked.resource_id, asked.items, asked.narrowed_by)
+        )
+
+    def require_rows(
+        self, admission: Admission, rows: int, at: datetime, usage: Usage, within: Bounds
+    ) -> None:
+        """Nothing where so many records may be delivered now. Raises as `limit`."""
+        self._check_term(admission.agreement, at)
+        self._left(admission.agreement, rows, at, usage, within)
 
     def limit(self, admission: Admission, at: datetime, usage: Usage, within: Bounds) -> int:
         """The most records that one call may fetch now. Raises AgreementNotInForce, OutOfHours, QuotaUsedUp, Invalid."""
@@ -404,7 +443,7 @@ def _row_limit(quota: Quota, asked: int | None, usage: Usage, within: Bounds, ne
         rule = Text("每次至多 {n} 行", "At most {n} rows a call").with_(n=quota.rows_per_call)
         raise Invalid(faults=[Fault("limit", Text("超出单次行数", "More rows than agreed"), rule)])
     left = within.rows - usage.rows
-    if usage.calls < within.calls and left > 0 and (asked is None or asked <= left):
+    if usage.calls < within.calls and (1 if asked is None else asked) <= left:
         return min(quota.rows_per_call, left) if asked is None else asked
     is_part = within.calls < quota.calls_per_day or within.rows < quota.rows_per_day
     headers = {"Retry-After": str(GIVEN_BACK_WITHIN_S if is_part else max(1, int(next_day_s)))}

@@ -58,7 +58,10 @@ def marks_of(pattern: Pattern) -> list[str]:
 def mark_anomalies(session: Session) -> int:
     """Look at every agreement used within the hour, note what is unusual; returns how many marks are new today."""
     since, today = now() - LOOK_BACK, legal_date(now())
-    used = session.scalars(select(ReceiptRow.agreement_id).where(ReceiptRow.at >= since).distinct())
+    recent_days = ReceiptRow.day >= today - timedelta(days=1)  # of any time zone: the index is by day
+    used = session.scalars(
+        select(ReceiptRow.agreement_id).where(recent_days, ReceiptRow.at >= since).distinct()
+    )
     marked = 0
     for agreement_id in sorted(used):
         pattern = _pattern(session, agreement_id, since)
@@ -85,14 +88,18 @@ def _pattern(session: Session, agreement_id: UUID, since: datetime) -> Pattern:
     row, recent = ReceiptRow, ReceiptRow.at >= since
     admitted = row.result != "refused"
     before = (row.day < today) & (row.day >= today - timedelta(days=COMPARED_DAYS)) & admitted
+    # Bounded by days, so that an agreement's whole past is not read again and again; all that may lie further
+    # back is its last use.
+    known = row.day >= today - max(DORMANT_AFTER, timedelta(days=COMPARED_DAYS)) - timedelta(days=2)
+    older = select(row.at).where(row.agreement_id == agreement_id, ~known).order_by(row.day.desc()).limit(1)
     query = select(
-        func.max(row.at).filter(~recent),
+        func.coalesce(func.max(row.at).filter(~recent), older.scalar_subquery()),
         func.min(row.at).filter(recent),
         func.coalesce(func.sum(row.rows).filter(row.day == today), 0),
         func.coalesce(func.sum(row.rows).filter(before), 0),
         func.count(row.day.distinct()).filter(before),
         func.count().filter(recent & ~admitted),
         func.count().filter(recent & (row.rows > 0) & (row.rows == row.rows_reserved)),
-    ).where(row.agreement_id == agreement_id)
+    ).where(row.agreement_id == agreement_id, known)
     last, first, rows_today, rows_before, days, refused, full = session.execute(query).one()
     return Pattern(last, first, int(rows_today), int(rows_before) / max(1, days), days, refused, full)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import httpx2
 import msgspec
@@ -24,6 +25,7 @@ from exchange.delivery.protocol import (
     CHANGES_PATH,
     HEALTH_PATH,
     LEASES_PATH,
+    PUSHES_PATH,
     RECEIPTS_PATH,
     RECEIPTS_PER_BATCH,
     STATE_PATH,
@@ -32,6 +34,9 @@ from exchange.delivery.protocol import (
     GatewayState,
     Lease,
     LeaseWanted,
+    PushLeases,
+    PushPlace,
+    PushPlaces,
     ReceiptBatch,
 )
 from exchange.delivery.quota import CentreUnreachable
@@ -68,6 +73,14 @@ class CentreSettings:
     poll_s: float = 1.0
 
 
+class Pushes(Protocol):
+    """What this gateway delivers by itself, as far as the centre hears of it."""
+
+    def places(self) -> list[PushPlace]: ...
+
+    def hold(self, asked_at: float, told: list[PushPlace], leases: PushLeases) -> None: ...
+
+
 class CentreLink:
     """Keeps in touch with the centre until cancelled.
 
@@ -86,6 +99,7 @@ class CentreLink:
         wants_keys: Callable[[], bool],
         health: Callable[[], GatewayHealth],
         give_back: Callable[[], Awaitable[None]],
+        pushes: Pushes,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -95,6 +109,7 @@ class CentreLink:
         self._health = health
         self._give_back = give_back
         self._client: httpx2.AsyncClient | None = None
+        self._pushes = pushes
         self._version: int | None = None
         self._keys_at = float("-inf")
         self._token = ""
@@ -114,6 +129,7 @@ class CentreLink:
                 self._every_poll(lambda: self._follow(client), "changes"),
                 self._every_poll(lambda: self._ship(client), "receipts"),
                 self._every_poll(lambda: self._report(client), "health", every_s=HEALTH_EVERY_S),
+                self._every_poll(lambda: self._lease(client), "pushes"),
             )
 
     async def lease(self, wanted: LeaseWanted) -> Lease:
@@ -204,6 +220,15 @@ class CentreLink:
         await self._give_back()
         body = msgspec.json.encode(self._health())
         _expect(await self._call(client, "POST", HEALTH_PATH, content=body), 204)
+
+    async def _lease(self, client: httpx2.AsyncClient) -> None:
+        """Tell how far pushes have come, and ask for those that this gateway may go on with."""
+        if places := self._pushes.places():
+            asked_at = time.monotonic()
+            body = msgspec.json.encode(PushPlaces(places=places))
+            answer = await self._call(client, "POST", PUSHES_PATH, content=body)
+            _expect(answer, 200)
+            self._pushes.hold(asked_at, places, msgspec.json.decode(answer.content, type=PushLeases))
 
     async def _call(
         self,

@@ -158,7 +158,7 @@ class Gateway:
                 case ["", "livez"]:
                     await exchange.respond(200, b'{"status":"alive"}', "application/json")
                 case ["", "readyz"]:
-                    self._current_table()
+                    self.current_table()
                     await exchange.respond(200, b'{"status":"ready"}', "application/json")
                 case _:
                     raise NotFound()
@@ -167,7 +167,8 @@ class Gateway:
         except RequesterGone:
             pass  # before anything was decided
 
-    def _current_table(self) -> AgreementTable:
+    def current_table(self) -> AgreementTable:
+        """What is enforced now. Errors: OutOfTouch."""
         if self._table is None or time.monotonic() - self._heard_at > self._lost_touch_after_s:
             raise OutOfTouch(headers={"Retry-After": "5"})
         if not self._table.approved:
@@ -175,7 +176,7 @@ class Gateway:
         return self._table
 
     async def _serve_data(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
-        table, at = self._current_table(), now()
+        table, at = self.current_table(), now()
         scheme, token = exchange.credential()
         sent = token, exchange.raw_path, exchange.query, exchange.accept
         known = self._admitted.get(sent)
@@ -218,7 +219,7 @@ class Gateway:
         rest: list[str],
         headers: list[tuple[bytes, bytes]],
     ) -> None:
-        table, at = self._current_table(), now()
+        table, at = self.current_table(), now()
         grant = self._granted(exchange, *exchange.credential(), at)
         match method, rest:
             case "POST", [agreement_id, resource_id]:
@@ -242,7 +243,7 @@ class Gateway:
 
     async def _answer(self, exchange: _Exchange, agreement_id: str, resource_id: str) -> None:
         """核验: yes or no, and nothing else."""
-        table, at = self._current_table(), now()
+        table, at = self.current_table(), now()
         grant = self._granted(exchange, *exchange.credential(), at)
         asked = DataRequest(agreement_id, resource_id, "")
         who = grant.agreement, grant.sub

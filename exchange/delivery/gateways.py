@@ -23,13 +23,15 @@ from app.kernel.clock import now
 from app.kernel.keys import ServiceKeys
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import IN_FORCE, LIVE
-from exchange.delivery.admission import SERVED
+from exchange.delivery.admission import TOLD
 from exchange.delivery.grants import is_called_back
 from exchange.delivery.models import GrantIssued, ProviderSource, RegisteredGateway
 from exchange.delivery.protocol import AgreementEntry, GatewayState
 from exchange.delivery.providers import open_sources
 from exchange.delivery.registry import count_serving, is_approved
 from exchange.delivery.states import APPROVED
+from exchange.delivery.push.models import PushSubscription
+from exchange.delivery.push.told import is_told, open_subscription
 from exchange.terms import canonical
 
 TOLD_AFTER_END = timedelta(days=1)  # so long a gateway can say that an agreement has ended
@@ -84,7 +86,15 @@ def read_state(
         for agreement in agreements
     ]
     revoked = session.scalars(select(GrantIssued.id).join(Client).where(is_called_back()))
-    return GatewayState(version=version, agreements=entries, revoked_grants=[str(jti) for jti in revoked])
+    pushed = session.scalars(
+        select(PushSubscription)
+        .where(PushSubscription.agreement_id.in_([agreement.id for agreement in agreements]), is_told())
+        .order_by(PushSubscription.id)
+    )
+    return GatewayState(
+        version=version, agreements=entries, revoked_grants=[str(jti) for jti in revoked],
+        subscriptions=[open_subscription(row, keys.seal) for row in pushed],
+    )  # fmt: skip
 
 
 def mask_key(secret: bytes, series_id: UUID) -> bytes:
@@ -96,7 +106,7 @@ def mask_key(secret: bytes, series_id: UUID) -> bytes:
 def _told(gateway: Actor) -> Select[Agreement]:
     """The agreements that go through `gateway`: live ones, and for a day those that ended."""
     live = or_(Agreement.state.in_(LIVE), Agreement.updated_at > now() - TOLD_AFTER_END)
-    return select(Agreement).where(served_by(gateway), live, Agreement.terms["method"].astext.in_(SERVED))
+    return select(Agreement).where(served_by(gateway), live, Agreement.terms["method"].astext.in_(TOLD))
 
 
 def _version(session: Session, gateway: Actor) -> int:
@@ -116,6 +126,9 @@ def _version(session: Session, gateway: Actor) -> int:
         select(_digest(GrantIssued.id)).join(Client).where(is_called_back()),
         select(RegisteredGateway.version).where(RegisteredGateway.client_id == gateway.id),
         select(_digest(RegisteredGateway.id)).where(RegisteredGateway.state == APPROVED),
+        select(_digest(PushSubscription.id, PushSubscription.version)).where(
+            PushSubscription.agreement_id.in_(select(told.c.id)), is_told()
+        ),
     )
     marks = session.execute(select(*(part.scalar_subquery() for part in parts))).one()
     return int(hashlib.sha256(repr(tuple(marks)).encode()).hexdigest()[:15], 16)

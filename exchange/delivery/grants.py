@@ -91,10 +91,11 @@ def issue_grant(
     `items` narrow what the agreement covers. A client whose token is bound to a key gets a grant bound to the
     same key (RFC 9449). Errors: NotFound, NoGrantNow, NoGateway, Invalid.
     """
-    agreement = _requested_by(session, agreement_id, by)
+    agreement = requested_by(session, agreement_id, by)
     terms = agreement.typed
     moment = now()
-    _require_in_force(agreement, terms, moment)
+    require_in_force(agreement, moment)
+    _require_served(agreement, terms)
     _require_agreed(terms, purpose, items)
     gateway_url = address_for(session, agreement.provider_id) or central
     if gateway_url is None:
@@ -129,7 +130,8 @@ def _scope_of(terms: Terms) -> dict[str, str] | None:
     return scope if 0 < sum(map(len, scope.values())) <= TOLD_SCOPE else None
 
 
-def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:
+def requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:
+    """The agreement, if the actor is a client of its requester. Errors: NotPermitted, NotFound."""
     if by.kind is not ActorKind.CLIENT or by.agency_id is None:
         raise NotPermitted(Text("授权凭证只签发给应用系统。", "Grants are issued to clients only."))
     own = select(Agreement).where(Agreement.id == agreement_id, Agreement.requester_id == by.agency_id)
@@ -139,7 +141,8 @@ def _requested_by(session: Session, agreement_id: UUID, by: Actor) -> Agreement:
     return agreement
 
 
-def _require_in_force(agreement: Agreement, terms: Terms, moment: datetime) -> None:
+def require_in_force(agreement: Agreement, moment: datetime) -> None:
+    """Nothing where data may go out under it. Errors: NoGrantNow."""
     if agreement.state != IN_FORCE:
         basis = next(row.basis for row in AGREEMENT.rows if row.target == agreement.state)
         state = AGREEMENT.states[agreement.state]
@@ -149,6 +152,9 @@ def _require_in_force(agreement: Agreement, terms: Terms, moment: datetime) -> N
         detail = Text("协议有效期为 {a} 至 {b}。", "The agreement is valid from {a} to {b}.")
         detail = detail.with_(a=agreement.valid_from, b=agreement.valid_until)
         raise NoGrantNow(detail, basis="809-20", state=agreement.state)
+
+
+def _require_served(agreement: Agreement, terms: Terms) -> None:
     if terms.method not in SERVED:
         method = METHOD_NAMES[terms.method]
         detail = Text(

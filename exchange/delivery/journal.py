@@ -83,6 +83,7 @@ class Journal:
         self._running: Counter[str] = Counter()
         self.results: Counter[str] = Counter()  # since this start
         self.problems: Counter[str] = Counter()
+        self._pushed: dict[str, str] = {}  # days of pushes by call
         self._segment_of: dict[str, int] = {}  # of every receipt that the centre does not hold yet
         self._last_day: defaultdict[int, str] = defaultdict(str)
 
@@ -91,6 +92,10 @@ class Journal:
         return Usage(
             self._calls[agreement_id, day], self._rows[agreement_id, day], self._running[agreement_id]
         )
+
+    def has_begun(self, push_id: str) -> bool:
+        """Whether this call of a push stands in the quota of today."""
+        return push_id in self._pushed
 
     async def begin(self, call: Call) -> None:
         """Make the intent durable and reserve its rows. Errors: JournalUnavailable; nothing counts then."""
@@ -177,12 +182,15 @@ class Journal:
 
     def _add(self, call: Call) -> None:
         self._open[call.id] = call
+        if call.method == "push":
+            self._pushed[call.id] = call.day
         self._running[call.agreement_id] += 1
         self._calls[call.agreement_id, call.day] += 1
         self._rows[call.agreement_id, call.day] += call.rows_reserved
 
     def _drop(self, call: Call) -> None:
         del self._open[call.id]
+        self._pushed.pop(call.id, None)
         self._running[call.agreement_id] -= 1
         self._calls[call.agreement_id, call.day] -= 1
         self._rows[call.agreement_id, call.day] -= call.rows_reserved
@@ -217,6 +225,7 @@ class Journal:
         for used in (self._calls, self._rows):
             for key in [key for key in used if key[1] < today]:
                 del used[key]
+        self._pushed = {id: day for id, day in self._pushed.items() if day >= today}
 
 
 async def open_journal(folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:

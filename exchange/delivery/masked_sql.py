@@ -50,13 +50,17 @@ def masked_columns(
     return None if None in told else [expression for expression in told if expression is not None]
 
 
-def rows_wanted(compiled: CompiledTerms, source: TableSource) -> tuple[str, tuple[object, ...]]:
-    """What follows the columns of a SELECT, and its values; limit and offset are bound after them."""
+def rows_wanted(
+    compiled: CompiledTerms, source: TableSource, also: str | None = None
+) -> tuple[str, tuple[object, ...]]:
+    """What follows the columns of a SELECT, and its values; those of the condition `also`, limit and offset are
+    bound after them."""
     table = ".".join(quote_identifier(part) for part in source.table.split("."))
     # qualified, for a bare name would mean the masked column of that name
     order = ", ".join(f"kept.{quote_identifier(column)}" for column in source.key)
     where = compiled.sql_where(source.columns)
-    condition = "" if where is None else f" WHERE {where.text}"
+    conditions = [part for part in (None if where is None else where.text, also) if part is not None]
+    condition = " WHERE " + " AND ".join(conditions) if conditions else ""
     values = () if where is None else where.values
     return f" FROM {table} AS kept{condition} ORDER BY {order} LIMIT %s OFFSET %s", values
 

@@ -108,6 +108,7 @@ class ReceiptRow(Base, Identified):
         CheckConstraint("result IN ('delivered', 'refused', 'failed', 'interrupted')", name="result"),
         Index("ix_receipt_agreement_id", "agreement_id", "id"),
         Index("ix_receipt_day", "agreement_id", "day"),
+        Index("ix_receipt_days", "day", "agreement_id"),
     )
 
     def content(self) -> dict[str, Any]:

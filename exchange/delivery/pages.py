@@ -30,6 +30,13 @@ class ProviderPaused(Unavailable):
     title = Text("提供方系统暂不可用，请稍后再试", "The provider's system is unavailable for a moment")
 
 
+class ChangesNotTold(ProviderFailed):
+    """Only a PostgreSQL table tells without a gap what has changed; anything else is delivered whole each time."""
+
+    slug = "changes-not-told"
+    title = Text("该数据源无法给出增量", "This source cannot tell what has changed")
+
+
 class Page(Protocol):
     """Records that may leave; `is_last` when nothing follows."""
 

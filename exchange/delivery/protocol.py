@@ -18,6 +18,7 @@ CHANGES_PATH = "/api/v1/gateway/changes"
 RECEIPTS_PATH = "/api/v1/gateway/receipts"
 HEALTH_PATH = "/api/v1/gateway/health"
 LEASES_PATH = "/api/v1/gateway/leases"
+PUSHES_PATH = "/api/v1/gateway/pushes"
 RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
 
@@ -119,6 +120,70 @@ class AgreementEntry(Struct, frozen=True, kw_only=True):
     shared: bool = False  # other gateways serve it too: its quota is leased in parts
 
 
+class HttpTarget(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):
+    """The requester's endpoint: parts are sent by POST, and taken where it answers 2xx. `headers` are the credentials."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    authority: str | None = None
+
+
+class S3Target(Struct, frozen=True, kw_only=True, tag="s3", tag_field="kind"):
+    """A bucket that speaks the S3 API, addressed by path; parts are objects below `prefix`."""
+
+    endpoint: str
+    bucket: str
+    prefix: str
+    region: str
+    access_key: str
+    secret_key: str
+    authority: str | None = None
+
+
+class Subscription(Struct, frozen=True, kw_only=True):
+    """推送订阅: what a gateway is to deliver by itself. `mode` is all agreed records each time, or after the first time
+    those that changed. Its receipts stand under `grant_id`."""
+
+    id: str
+    agreement_id: str
+    resource_id: str
+    grant_id: str
+    client_id: str
+    agency_id: str
+    purpose: str
+    mode: Literal["full", "changes"]
+    form: Literal["ndjson", "csv"]
+    every_s: float
+    target: HttpTarget | S3Target
+    items: tuple[str, ...] | None = None
+    filter: str | None = None
+
+
+class PushPlace(Struct, frozen=True, kw_only=True):
+    """How far a subscription has come: `runs` are finished, `mark` is the provider's own word for the moment up to which
+    every change was delivered, under terms and columns of which `basis` is the digest."""
+
+    subscription_id: str
+    runs: int = 0
+    mark: str = ""
+    basis: str = ""
+    finished_at: str = ""  # RFC 3339, UTC
+    problem: str | None = None  # slug of what hinders it now
+
+
+class PushPlaces(Struct, frozen=True, kw_only=True):
+    """What a gateway knows of every subscription it was told of, and asks to hold."""
+
+    places: list[PushPlace]
+
+
+class PushLeases(Struct, frozen=True, kw_only=True):
+    """Those that it holds from now on for so many seconds, and how far they have come as far as the centre knows."""
+
+    seconds: float
+    places: list[PushPlace]
+
+
 class GatewayState(Struct, frozen=True, kw_only=True):
     """The whole table of one gateway. `time_zone` says where a quota's day begins and ends. One that is not
     `approved` has no agreements."""
@@ -127,6 +192,7 @@ class GatewayState(Struct, frozen=True, kw_only=True):
     approved: bool = True
     agreements: list[AgreementEntry]
     revoked_grants: list[str] = field(default_factory=list)  # jti, kept until the grant has expired
+    subscriptions: list[Subscription] = field(default_factory=list)
     time_zone: str = "Asia/Shanghai"
 
 

@@ -44,7 +44,7 @@ Address = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[\x21-\x5
 Seconds = Annotated[float, Field(gt=0, le=300)]
 
 # What the connection itself decides: a registered header must not.
-_FRAMING = {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
+FRAMING = {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
 
 
 class HttpConnection(Wire):
@@ -101,7 +101,7 @@ class HttpRegistration(HttpConnection):
     def faults(self, *, private: bool) -> list[Fault]:
         faults = super().faults(private=private)
         framing = Text("该请求头由连接决定，不可登记", "this header is the connection's own")
-        faults += [Fault(f"/headers/{name}", framing) for name in self.headers if name.lower() in _FRAMING]
+        faults += [Fault(f"/headers/{name}", framing) for name in self.headers if name.lower() in FRAMING]
         given = {name.lower() for name in self.headers}
         ways = [way for way in ("basic", "oauth") if getattr(self, way) is not None]
         if len(ways) + ("authorization" in given) > 1:
@@ -173,7 +173,7 @@ _PRIVATE = Text(
 
 
 def url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
-    """What is wrong with the address of an API or a gateway."""
+    """What is wrong with an address that others wrote down: of an API, a gateway, or where data is sent."""
     parts = urlsplit(url)
     rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
     try:

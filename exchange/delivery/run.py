@@ -16,7 +16,7 @@ import uvloop
 from joserfc.jwk import OKPKey
 
 from app.kernel.clock import now
-from app.kernel.outbound import EVERYWHERE, Network
+from app.kernel.outbound import EVERYWHERE, Network, Outbound
 from exchange.delivery.admission import GrantVerifier
 from exchange.delivery.centre import CentreLink, CentreSettings, stopped
 from exchange.delivery.extracts import Extracts
@@ -25,6 +25,7 @@ from exchange.delivery.journal import Journal, open_journal
 from exchange.delivery.possession import Possession
 from exchange.delivery.protocol import GatewayHealth, Lease, LeaseWanted
 from exchange.delivery.quota import Leases
+from exchange.delivery.push.pusher import Pusher
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class GatewaySettings:
     lost_touch_after_s: float = 60.0
     call_timeout_s: float = CALL_TIMEOUT_S
     page_limit_bytes: int = PAGE_LIMIT_BYTES
-    networks: tuple[Network, ...] = EVERYWHERE  # where providers may be, beside public addresses
+    networks: tuple[Network, ...] = EVERYWHERE  # where providers and targets may be, beside public addresses
 
 
 class _Server(uvicorn.Server):
@@ -89,6 +90,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         extracts=Extracts(settings.data / "extracts"),
         leases=leases,
     )
+    pusher = Pusher(settings.data / "pushes", journal, Outbound(settings.networks), gateway.current_table)
     link = CentreLink(
         CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),
         journal,
@@ -97,6 +99,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         wants_keys=lambda: verifier.misses_a_key,
         health=lambda: _health(journal, providers, started_at),
         give_back=lambda: leases.give_back(gateway.today()),
+        pushes=pusher,
     )
     server = _Server(
         uvicorn.Config(
@@ -115,13 +118,16 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, setattr, server, "should_exit", True)
     linked = asyncio.create_task(link.run(), name="centre")
-    linked.add_done_callback(lambda _: setattr(server, "should_exit", True))  # blind, it must not go on
+    pushing = asyncio.create_task(pusher.run(), name="pushes")
+    for task in (linked, pushing):
+        task.add_done_callback(lambda _: setattr(server, "should_exit", True))  # blind, it must not go on
     try:
         await server.serve()
     finally:
-        failed = linked.done() and not linked.cancelled() and linked.exception()
-        if not linked.done():
-            await stopped(linked)
+        failed = next((task.exception() for task in (linked, pushing) if task.done()), None)
+        for task in (pushing, linked):
+            if not task.done():
+                await stopped(task)
         await providers.close()
         journal.close()
         if failed:

@@ -6,7 +6,9 @@ CompiledTerms admits; the rest is dropped here and never seen above.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
 
@@ -22,7 +24,7 @@ from exchange.compiler import CompiledTerms
 from exchange.delivery import protocol
 from exchange.delivery.http_provider import HttpProvider
 from exchange.delivery.masked_sql import rows_wanted
-from exchange.delivery.pages import Fetch, Lines, Page, ProviderFailed, ProviderTooSlow
+from exchange.delivery.pages import ChangesNotTold, Fetch, Lines, Page, ProviderFailed, ProviderTooSlow
 from exchange.delivery.table_copy import TableCopy
 from exchange.scope import quote_identifier
 
@@ -144,21 +146,41 @@ class TableProvider:
         """The same records, written by the database itself."""
         return TableCopy(self._source, compiled)
 
+    def changes(self, compiled: CompiledTerms, since: str) -> TableChanges:
+        """The agreed records that changed after the mark `since`; all of them for none, or one of another table."""
+        return TableChanges(self, compiled, since)
+
     async def _pages(
         self, compiled: CompiledTerms, statement: bytes, values: tuple[object, ...]
     ) -> AsyncGenerator[Page]:
+        async with self.reading() as connection:
+            async for page in self.read(connection, compiled, statement, values):
+                yield page
+
+    async def read(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        compiled: CompiledTerms,
+        statement: bytes,
+        values: tuple[object, ...],
+    ) -> AsyncGenerator[Page]:
+        """The records that a statement selects, in the connection's transaction."""
         encode, codes, project = self._encode, compiled.items, compiled.project
+        async with connection.cursor(name="delivery") as cursor:
+            await cursor.execute(statement, values)
+            is_last = False
+            while not is_last:
+                rows = await cursor.fetchmany(ROWS_PER_FETCH)
+                is_last = len(rows) < ROWS_PER_FETCH
+                yield Lines([encode(project(dict(zip(codes, row, strict=True)))) for row in rows], is_last)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        """A connection in a transaction that only reads. Raises ProviderFailed, ProviderTooSlow for what fails in it."""
         try:
             await self.pool.open()  # opens once; later calls return at once
-            async with self.pool.connection() as connection, connection.cursor(name="delivery") as cursor:
-                await cursor.execute(statement, values)
-                is_last = False
-                while not is_last:
-                    rows = await cursor.fetchmany(ROWS_PER_FETCH)
-                    is_last = len(rows) < ROWS_PER_FETCH
-                    yield Lines(
-                        [encode(project(dict(zip(codes, row, strict=True)))) for row in rows], is_last
-                    )
+            async with self.pool.connection() as connection:
+                yield connection
         except (psycopg.errors.QueryCanceled, PoolTimeout):
             raise ProviderTooSlow() from None
         except psycopg.errors.UndefinedFunction:
@@ -173,3 +195,61 @@ class TableProvider:
                     e=type(error).__name__
                 )
             ) from None
+
+    @property
+    def source(self) -> protocol.TableSource:
+        return self._source
+
+
+class TableChanges:
+    """The records of a table that changed since a mark, read in one snapshot; `mark` is the next one, known with the
+    first page.
+
+    The mark is PostgreSQL's own: every transaction before the oldest one still running has ended, so what those
+    wrote is in this snapshot, and what any later one writes bears a number at or above it and is found next
+    time, however late it commits and whatever times it wrote. A record may come twice, and none is left out.
+    Numbers mean nothing in another cluster, timeline or table: then everything comes again. Removed records do
+    not come. Raises ChangesNotTold where the source is no table.
+    """
+
+    def __init__(self, provider: TableProvider, compiled: CompiledTerms, since: str) -> None:
+        self.mark = ""
+        self._provider = provider
+        self._compiled = compiled
+        self._since = since
+
+    async def pages(self) -> AsyncGenerator[Page]:
+        async with self._provider.reading() as connection:
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            since = await self._place(connection)
+            source, compiled = self._provider.source, self._compiled
+            columns = ", ".join(quote_identifier(source.columns.get(code, code)) for code in compiled.items)
+            also = None if since is None else "age(kept.xmin) <= age(%s::xid)"
+            rest, values = rows_wanted(compiled, source, also)
+            bound = values if since is None else (*values, str(since % 2**32))
+            statement = f"SELECT {columns}{rest}".encode()
+            async for page in self._provider.read(connection, compiled, statement, (*bound, None, 0)):
+                yield page
+
+    async def _place(self, connection: psycopg.AsyncConnection[Any]) -> int | None:
+        """Set the next mark; the transaction number from which on records are wanted, None for all."""
+        source = self._provider.source
+        table = ".".join(quote_identifier(part) for part in source.table.split(".")).replace("%%", "%")
+        cursor = await connection.execute(
+            "SELECT (SELECT system_identifier FROM pg_control_system()),"
+            " (SELECT timeline_id FROM pg_control_checkpoint()), oid::bigint, relkind::text,"
+            " pg_snapshot_xmin(pg_current_snapshot())::text::bigint,"
+            " pg_snapshot_xmax(pg_current_snapshot())::text::bigint FROM pg_class WHERE oid = %s::regclass",
+            (table,),
+        )
+        found = await cursor.fetchone()
+        if found is None or found[3] not in ("r", "m", "p"):
+            raise ChangesNotTold()
+        cluster, timeline, oid, _, oldest, following = found
+        columns = hashlib.sha256(msgspec.json.encode(sorted(source.columns.items()))).hexdigest()[:16]
+        of = f"{cluster}.{timeline}.{oid}.{columns}:"
+        self.mark = f"{of}{oldest}"
+        before, _, since = self._since.rpartition(":")
+        if f"{before}:" != of or not 0 <= following - int(since) < 2**31 - 1:
+            return None
+        return int(since)

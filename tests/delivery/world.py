@@ -32,9 +32,13 @@ from exchange.delivery.protocol import (
     GatewayState,
     Lease,
     LeaseWanted,
+    PushLeases,
+    PushPlace,
+    PushPlaces,
     Receipt,
     ReceiptBatch,
     Source,
+    Subscription,
 )
 from exchange.terms import Terms, canonical, terms_hash
 
@@ -89,6 +93,8 @@ class Centre(_Server):
         self.gateway_key = make_key("gateway")
         self.entries: dict[str, AgreementEntry] = {}
         self.revoked: list[str] = []
+        self.subscriptions: list[Subscription] = []
+        self.places: dict[str, PushPlace] = {}  # how far pushes have come
         self.version = 1
         self.confirmed = 0  # the version that the gateway last said it had
         self.receipts: dict[str, Receipt] = {}
@@ -156,6 +162,25 @@ class Centre(_Server):
             )
             return self.receipts[receipt_id]
 
+    def hold(self, body: bytes) -> PushLeases:
+        """Let the gateway go on with every push, and remember how far it says they are."""
+        with self.changed:
+            for place in msgspec.json.decode(body, type=PushPlaces).places:
+                known = self.places.get(place.subscription_id)
+                if known is None or known.runs <= place.runs:
+                    self.places[place.subscription_id] = place
+            self.changed.notify_all()
+            return PushLeases(seconds=60.0, places=list(self.places.values()))
+
+    def until_pushed(self, subscription_id: str, holds: Callable[[PushPlace], bool]) -> PushPlace:
+        """How far a push is, once that is so."""
+        with self.changed:
+            found = self.changed.wait_for(
+                lambda: subscription_id in self.places and holds(self.places[subscription_id]), PATIENCE_S
+            )
+            assert found, self.places.get(subscription_id)
+            return self.places[subscription_id]
+
     def grant(self, agreement_id: str, **claims: Any) -> str:
         """A grant of the agreement; `key`, `typ` and any claim can be set to something else."""
         entry = self.entries[agreement_id]
@@ -204,6 +229,7 @@ class Centre(_Server):
                         approved=centre.is_approved,
                         agreements=list(centre.entries.values()),
                         revoked_grants=list(centre.revoked),
+                        subscriptions=list(centre.subscriptions),
                     )
                     if known == centre.version:
                         self.reply(304)
@@ -227,6 +253,8 @@ class Centre(_Server):
                     self.reply(204)
                 elif self.path == "/api/v1/gateway/leases":
                     self.reply(200, msgspec.json.encode(centre.lease(body)))
+                elif self.path == "/api/v1/gateway/pushes":
+                    self.reply(200, msgspec.json.encode(centre.hold(body)))
                 elif not centre.takes_receipts:
                     self.reply(503)
                 else:
@@ -267,6 +295,51 @@ class ProviderSystem(_Server):
                 provider.asked.append(self.path)
                 url = urlsplit(self.path)
                 provider.paths[url.path](self, parse_qs(url.query))
+
+        return Handler
+
+
+class Receiver(_Server):
+    """A requester's endpoint or bucket: takes what comes, or answers something else as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[
+            tuple[str, dict[str, str], bytes]
+        ] = []  # path, headers, body of what was answered 200
+        self.refuses_with: int | None = None
+        self.arrived = threading.Condition()
+        self.attempts = 0
+        super().__init__(self._handler())
+
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The last word on every record, as a receiver that keeps its own copy has it."""
+        bodies = {headers["idempotency-key"]: body for _, headers, body in self.taken}
+        return {row["n"]: row for body in bodies.values() for row in map(json.loads, body.splitlines())}
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(holds, PATIENCE_S), self.taken[-3:]
+
+    def _handler(self) -> type[_Handler]:
+        receiver = self
+
+        class Handler(_Handler):
+            def do_POST(self) -> None:
+                self._take()
+
+            def do_PUT(self) -> None:
+                self._take()
+
+            def _take(self) -> None:
+                body = self.body()
+                with receiver.arrived:
+                    receiver.attempts += 1
+                    status = receiver.refuses_with or 200
+                    if status == 200:
+                        told = {name.lower(): value for name, value in self.headers.items()}
+                        receiver.taken.append((self.path, told, body))
+                    receiver.arrived.notify_all()
+                self.reply(status)
 
         return Handler
 

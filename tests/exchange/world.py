@@ -217,9 +217,9 @@ class World:
         admitted: Json = self.act(opened, "admit", "city_authority", Role.MEDIATOR)
         return admitted
 
-    def agreed(self) -> Json:
+    def agreed(self, **changes: Any) -> Json:
         """An agreement in force, negotiated, as its provider reads it."""
-        negotiation = self.filed(self.publish())
+        negotiation = self.filed(self.publish(), **changes)
         done = self.act(negotiation, "agree", "civil", Role.APPROVER, to(negotiation["terms"]))
         return self.read("agreements", done["agreement_id"], "civil")
 
