@@ -37,6 +37,7 @@ NO_VERSION = {
     "gateway.health": "the last is kept",
     "gateway.lease": "a message that is not the latest is not taken",
     "gateway.receipts": "each receipt is taken once by its id",
+    "gateway.pushes": "a gateway tells how far it is; the centre never goes back",
     "grant.revoke": "a switch: done twice it is done",
     "ledger.cosign": "each signature is taken once",
     "me.confirm_second_factor": "the reader's own, confirmed by its code",

@@ -15,6 +15,7 @@ from app.kernel.actor import Role
 from app.kernel.machine import Machine, may
 from exchange.agreements.states import AGREEMENT
 from exchange.corrections.states import CORRECTION
+from exchange.delivery.push.states import PUSH
 from exchange.disputes.states import DISPUTE
 from exchange.negotiations.states import GROUNDS, NEGOTIATION, TERMINATION_REASONS, Moment, hindrance
 from exchange.policies.states import POLICY
@@ -156,6 +157,13 @@ PARTIES = {
     "RULING": "ruling", "SYSTEM": "system",
 }  # fmt: skip
 ROLES = {"c": Role.CLERK, "a": Role.APPROVER, "m": Role.MEDIATOR}
+PUSH_TABLE = """
+new     subscribe  R  ACTIVE
+ACTIVE  pause      R  PAUSED
+PAUSED  resume     R  ACTIVE
+ACTIVE  end        R  ENDED
+PAUSED  end        R  ENDED
+"""
 MACHINES = [
     (NEGOTIATION, NEGOTIATION_TABLE),
     (DISPUTE, DISPUTE_TABLE),
@@ -163,6 +171,7 @@ MACHINES = [
     (CORRECTION, CORRECTION_TABLE),
     (REQUEST, REQUEST_TABLE),
     (POLICY, POLICY_TABLE),
+    (PUSH, PUSH_TABLE),
 ]
 Who = tuple[str, Role | None]
 
