@@ -104,6 +104,13 @@ def gateway(
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = DEFAULT_PORT + 1,
     url: Annotated[str | None, typer.Option(help="需求方访问本网关的地址 where requesters reach it")] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ZHENGTONG_PROVIDER_FILES",
+            help="提供方文件所在目录；默认不读文件 folder of providers' files; none by default",
+        ),
+    ] = None,
     networks: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +134,7 @@ def gateway(
     settings = GatewaySettings(
         centre=centre, issuer=issuer, client_id=client_id, key=load_private_jwk(key),
         data=data_folder(data), host=host, port=port, url=url, lost_touch_after_s=lost_touch_after,
+        files=files,
         networks=EVERYWHERE if networks is None else read_networks(networks),
     )  # fmt: skip
     run_gateway(settings)

@@ -21,14 +21,14 @@ class ProviderSource(Base):
     __tablename__ = "provider_source"
 
     resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"), primary_key=True)
-    kind: Mapped[str]  # http | table
+    kind: Mapped[str]  # http | table | file
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
     credentials: Mapped[bytes | None] = mapped_column(LargeBinary)
     version: Mapped[int]
     updated_at: Mapped[datetime] = mapped_column(default=now)
     updated_by: Mapped[UUID]  # a person, or a client that acts as clerk
 
-    __table_args__ = (CheckConstraint("kind IN ('http', 'table')", name="kind"),)
+    __table_args__ = (CheckConstraint("kind IN ('http', 'table', 'file')", name="kind"),)
 
 
 class RegisteredGateway(Base, Stateful):

@@ -102,7 +102,19 @@ class TableSource(Struct, frozen=True, kw_only=True, tag="table", tag_field="kin
     timeout_s: float = 20.0
 
 
-Source = HttpSource | TableSource
+class FileSource(Struct, frozen=True, kw_only=True, tag="file", tag_field="kind"):
+    """A file in the folder that the gateway keeps for them; `path` is below it. `types` says what the texts of a column
+    mean. The first row of CSV and spreadsheets names the columns; an empty cell is null."""
+
+    path: str
+    format: Literal["csv", "parquet", "xlsx"]
+    sheet: str | None = None
+    encoding: Literal["utf-8", "gb18030"] = "utf-8"
+    columns: dict[str, str] = field(default_factory=dict)
+    types: dict[str, Literal["whole", "number", "date", "truth"]] = field(default_factory=dict)
+
+
+Source = HttpSource | TableSource | FileSource
 
 
 class AgreementEntry(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -18,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 from psycopg.conninfo import make_conninfo
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -164,8 +165,38 @@ class TableRegistration(TableConnection):
         return {} if self.password is None else {"password": self.password}
 
 
-Connection = Annotated[HttpConnection | TableConnection, Field(discriminator="kind")]
-Registration = Annotated[HttpRegistration | TableRegistration, Field(discriminator="kind")]
+class FileConnection(Wire):
+    """A CSV, Parquet or spreadsheet file beside the gateway; fields as `protocol.FileSource`. `path` is below the folder
+    that the gateway was given for files, and cannot leave it."""
+
+    kind: Literal["file"] = "file"
+    path: Annotated[
+        str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\\*?\[\]{}]*$")
+    ]
+    format: Literal["csv", "parquet", "xlsx"]
+    sheet: Word | None = None
+    encoding: Literal["utf-8", "gb18030"] = "utf-8"
+    columns: ByItem = Field(default_factory=dict)
+    types: Annotated[dict[Word, Literal["whole", "number", "date", "truth"]], Field(max_length=500)] = Field(
+        default_factory=dict
+    )
+
+    def faults(self, *, private: bool) -> list[Fault]:
+        """What is wrong with the path; that it lies in the folder is judged again where it is read."""
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts:
+            rule = Text("网关文件目录下的相对路径", "a path below the gateway's folder for files")
+            return [Fault("/path", Text("路径越出文件目录", "the path leaves the folder for files"), rule)]
+        return []
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        return {}
+
+
+AnyRegistration = HttpRegistration | TableRegistration | FileConnection
+Connection = Annotated[HttpConnection | TableConnection | FileConnection, Field(discriminator="kind")]
+Registration = Annotated[AnyRegistration, Field(discriminator="kind")]
 
 _PRIVATE = Text(
     "本平台不允许私有网络和本机地址", "addresses in private networks and on this machine are not allowed here"
@@ -210,7 +241,7 @@ def source_of(session: Session, resource: Resource) -> ProviderSource:
 def connect_source(
     session: Session,
     resource: Resource,
-    registration: HttpRegistration | TableRegistration,
+    registration: AnyRegistration,
     *,
     seal: Seal,
     private: bool,
@@ -244,14 +275,15 @@ def connect_source(
     return source
 
 
-def is_connected(
-    source: ProviderSource, registration: HttpRegistration | TableRegistration, seal: Seal
-) -> bool:
+def is_connected(source: ProviderSource, registration: AnyRegistration, seal: Seal) -> bool:
     """Whether just this registration stands, credentials included."""
     return source.options == _options(registration) and _secrets(source, seal) == registration.credentials
 
 
-def _options(registration: HttpRegistration | TableRegistration) -> dict[str, Any]:
+_CONNECTION: TypeAdapter[HttpConnection | TableConnection | FileConnection] = TypeAdapter(Connection)
+
+
+def _options(registration: AnyRegistration) -> dict[str, Any]:
     """All of it that is no secret."""
     secret = {"headers", "basic", "oauth", "certificate", "password"}
     return registration.model_dump(mode="json", exclude=secret)
@@ -261,10 +293,9 @@ def _secrets(source: ProviderSource, seal: Seal) -> dict[str, Any]:
     return json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
 
 
-def connection_of(source: ProviderSource) -> HttpConnection | TableConnection:
+def connection_of(source: ProviderSource) -> HttpConnection | TableConnection | FileConnection:
     """The source without its credentials."""
-    model = HttpConnection if source.kind == "http" else TableConnection
-    return model.model_validate(source.options)
+    return _CONNECTION.validate_python(source.options)
 
 
 def open_sources(session: Session, resource_ids: Iterable[UUID], seal: Seal) -> dict[UUID, protocol.Source]:
@@ -279,6 +310,8 @@ def _open(source: ProviderSource, seal: Seal) -> protocol.Source:
     del options["kind"]
     if source.kind == "http":
         return msgspec.convert({**options, **secrets, "kind": "http"}, protocol.HttpSource)
+    if source.kind == "file":
+        return msgspec.convert({**options, "kind": "file"}, protocol.FileSource)
     dsn = make_conninfo(
         host=options.pop("host"), port=options.pop("port"), dbname=options.pop("database"),
         user=options.pop("user"), sslmode=options.pop("sslmode"), password=secrets.get("password"),

@@ -51,6 +51,7 @@ class GatewaySettings:
     lost_touch_after_s: float = 60.0
     call_timeout_s: float = CALL_TIMEOUT_S
     page_limit_bytes: int = PAGE_LIMIT_BYTES
+    files: Path | None = None  # the folder that providers' files may lie in
     networks: tuple[Network, ...] = EVERYWHERE  # where providers and targets may be, beside public addresses
 
 
@@ -73,7 +74,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     issuer = (settings.issuer or centre).rstrip("/")
     started_at = now().isoformat()
     journal = await open_journal(settings.data / "receipts")
-    providers = Providers(settings.page_limit_bytes, settings.networks)
+    providers = Providers(settings.page_limit_bytes, settings.networks, settings.files)
     verifier = GrantVerifier(issuer)
 
     async def ask(wanted: LeaseWanted) -> Lease:

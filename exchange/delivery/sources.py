@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol, assert_never
 
 import msgspec
@@ -22,6 +23,7 @@ from app.kernel.outbound import EVERYWHERE, Network, Outbound
 from app.kernel.text import Text
 from exchange.compiler import CompiledTerms
 from exchange.delivery import protocol
+from exchange.delivery.file_provider import FileProvider
 from exchange.delivery.http_provider import HttpProvider
 from exchange.delivery.masked_sql import rows_wanted
 from exchange.delivery.pages import ChangesNotTold, Fetch, Lines, Page, ProviderFailed, ProviderTooSlow
@@ -49,9 +51,14 @@ class Providers:
     """The providers of one gateway, one per source; holds their connections."""
 
     def __init__(
-        self, page_limit_bytes: int = PAGE_LIMIT_BYTES, private: tuple[Network, ...] = EVERYWHERE
+        self,
+        page_limit_bytes: int = PAGE_LIMIT_BYTES,
+        private: tuple[Network, ...] = EVERYWHERE,
+        files: Path | None = None,
     ) -> None:
-        """`private` are the networks, beside the public ones, in which providers may be."""
+        """`private` are the networks, beside the public ones, in which providers may be; `files` the folder that their
+        files may lie in."""
+        self._files = files
         self._page_limit_bytes = page_limit_bytes
         self._outbound = Outbound(private)
         self._http: list[HttpProvider] = []
@@ -85,6 +92,8 @@ class Providers:
                 provider = TableProvider(source)
                 self._pools.append(provider.pool)
                 return provider
+            case protocol.FileSource():
+                return FileProvider(source, self._files)
             case _:
                 assert_never(source)
 

@@ -1,4 +1,4 @@
-"""Push subscriptions; an index that finds the receipts of some days."""
+"""Push subscriptions; files as providers' sources; an index that finds the receipts of some days."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ down_revision = "0020"
 
 def upgrade() -> None:
     op.execute(PUSHES)
+    op.execute(
+        """
+        ALTER TABLE provider_source DROP CONSTRAINT ck_provider_source_kind,
+            ADD CONSTRAINT ck_provider_source_kind CHECK (kind IN ('http', 'table', 'file'))
+        """
+    )
     op.execute("CREATE INDEX ix_receipt_days ON receipt (day, agreement_id)")
 
 

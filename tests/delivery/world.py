@@ -365,6 +365,7 @@ from exchange.delivery.run import GatewaySettings, run_gateway
 given = json.loads(sys.argv[1])
 given["key"] = OKPKey.import_key(given["key"])
 given["data"] = Path(given["data"])
+given["files"] = Path(given["files"]) if "files" in given else None
 if limit := given.pop("file_limit_bytes", None):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 run_gateway(GatewaySettings(**given))

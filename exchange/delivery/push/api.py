@@ -24,6 +24,7 @@ from exchange.delivery.protocol import PushLeases, PushPlaces
 from exchange.delivery.push import service, told
 from exchange.delivery.push.models import PushSubscription
 from exchange.delivery.push.states import PUSH
+from exchange.delivery.registry import is_approved
 from exchange.wire import OptionalReason
 
 router = APIRouter(prefix="/api/v1", tags=["delivery"], route_class=CreatingRoute)
@@ -163,7 +164,8 @@ def hold_pushes(
     told_places: Annotated[PushPlaces, Depends(_places)],
 ) -> Response:
     """How far pushes have come, from the gateway that delivers them; in the answer those it holds for a minute more."""
-    held = told.lease(session, told_places.places, served_by(actor), by=actor)
+    approved = is_approved(session, actor)  # one that is not exchanges nothing
+    held = told.lease(session, told_places.places, served_by(actor), by=actor) if approved else []
     leases = PushLeases(seconds=told.LEASE.total_seconds(), places=held)
     return Response(msgspec.json.encode(leases), media_type="application/json")
 

@@ -1,0 +1,201 @@
+"""A provider's files beside the gateway: CSV, Parquet and spreadsheets, read row by row and never held whole.
+
+Owns where files may lie and how a cell becomes a value. Refuses whatever does not lie in the gateway's own folder
+for them. Only the columns that are agreed or looked at are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import closing
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from app.kernel.text import Text
+from exchange.compiler import CompiledTerms
+from exchange.delivery import protocol
+from exchange.delivery.pages import Fetch, Lines, Page, ProviderFailed
+
+ROWS_PER_PAGE = 500
+SPREADSHEET_LIMIT_BYTES = 64 << 20
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False, "是": True, "否": False}
+
+
+class _Unreadable(Exception):
+    """What is wrong with the file, without any of its values."""
+
+    def __init__(self, message: Text) -> None:
+        self.message = message
+
+
+class FileProvider:
+    """One file below `folder`, which is None where this gateway reads no files."""
+
+    def __init__(self, source: protocol.FileSource, folder: Path | None) -> None:
+        self._source = source
+        self._folder = folder
+        self._encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+
+    def prepare(self, compiled: CompiledTerms) -> Fetch:
+        def fetch(limit: int, offset: int) -> AsyncGenerator[Page]:
+            return self._pages(compiled, limit, offset)
+
+        return fetch
+
+    async def _pages(self, compiled: CompiledTerms, limit: int, offset: int) -> AsyncGenerator[Page]:
+        every = self._lines(compiled)
+        records = islice(every, offset, offset + limit)
+        is_last = False
+        try:
+            while not is_last:
+                lines = await asyncio.to_thread(list, islice(records, ROWS_PER_PAGE))
+                is_last = len(lines) < ROWS_PER_PAGE
+                yield Lines(lines, is_last)
+        except _Unreadable as error:
+            raise ProviderFailed(error.message) from None
+        finally:
+            every.close()
+
+    def _lines(self, compiled: CompiledTerms) -> Generator[bytes]:
+        """What leaves, each record as JSON; scope and masks are the compiler's own."""
+        codes = list(dict.fromkeys([*compiled.items, *sorted(compiled.looks_at)]))
+        columns = [self._source.columns.get(code, code) for code in codes]
+        kinds = [self._source.types.get(code) for code in codes]
+        try:
+            with closing(self._rows(columns)) as rows:
+                for number, row in enumerate(rows, 1):
+                    record = {
+                        code: _value(cell, kind, number, code)
+                        for code, cell, kind in zip(codes, row, kinds, strict=True)
+                    }
+                    if compiled.admits(record):
+                        yield self._encode(compiled.project(record))
+        except _Unreadable:
+            raise
+        except (OSError, ValueError, csv.Error) as error:  # decoding errors are ValueErrors
+            message = Text("提供方文件无法读取（{e}）", "The provider's file cannot be read ({e})")
+            raise _Unreadable(message.with_(e=type(error).__name__)) from None
+
+    def _rows(self, columns: list[str]) -> Generator[Sequence[object]]:
+        path = self._path()
+        match self._source.format:
+            case "csv":
+                return _csv_rows(path, columns, self._source.encoding)
+            case "xlsx":
+                return _sheet_rows(path, columns, self._source.sheet)
+            case _:
+                return _parquet_rows(path, columns)
+
+    def _path(self) -> Path:
+        """The file, judged by where it really lies."""
+        folder = self._folder.resolve() if self._folder is not None else None
+        path = None if folder is None else (folder / self._source.path).resolve()
+        if folder is None or path is None or not path.is_relative_to(folder) or not path.is_file():
+            raise _Unreadable(Text("网关上没有该文件", "There is no such file at the gateway"))
+        return path
+
+
+def _places(heading: Sequence[object], columns: list[str]) -> list[int]:
+    named = ["" if cell is None else str(cell).strip() for cell in heading]
+    if missing := [column for column in columns if named.count(column) != 1]:
+        message = Text("文件中没有列或列重复：{names}", "no such column, or more than one: {names}")
+        raise _Unreadable(message.with_(names="、".join(missing)))
+    return [named.index(column) for column in columns]
+
+
+def _csv_rows(path: Path, columns: list[str], encoding: str) -> Generator[Sequence[object]]:
+    with path.open(newline="", encoding="utf-8-sig" if encoding == "utf-8" else encoding) as file:
+        rows = csv.reader(file, strict=True)
+        places = _places(next(rows, []), columns)
+        for row in rows:
+            if row:
+                yield [row[place] or None if place < len(row) else None for place in places]
+
+
+def _sheet_rows(path: Path, columns: list[str], sheet: str | None) -> Generator[Sequence[object]]:
+    from openpyxl import load_workbook  # noqa: PLC0415 - other gateways do without
+    from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
+
+    if path.stat().st_size > SPREADSHEET_LIMIT_BYTES:
+        raise _Unreadable(Text("电子表格过大", "The spreadsheet is too large"))
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except (InvalidFileException, KeyError) as error:
+        raise ValueError("not a workbook") from error
+    with closing(book):
+        if sheet is not None and sheet not in book.sheetnames:
+            raise _Unreadable(Text("没有工作表“{s}”", "no sheet “{s}”").with_(s=sheet))
+        rows = book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
+        places = _places(next(rows, ()), columns)
+        for row in rows:
+            if any(cell is not None for cell in row):
+                yield [_cell(row[place]) if place < len(row) else None for place in places]
+
+
+def _cell(found: object) -> object:
+    """A spreadsheet knows one kind of number and one kind of day."""
+    match found:
+        case float() if found.is_integer():
+            return int(found)
+        case float():
+            return Decimal(repr(found))
+        case datetime() if found.time() == time():
+            return found.date()
+        case "":
+            return None
+        case _:
+            return found
+
+
+def _parquet_rows(path: Path, columns: list[str]) -> Generator[Sequence[object]]:
+    import duckdb  # noqa: PLC0415 - 60 MB that other gateways do without
+
+    if set("*?[]{}") & set(path.name):  # DuckDB would take it for a pattern
+        raise _Unreadable(Text("文件名含通配符", "The file's name is a pattern"))
+    chosen = ", ".join('"' + column.replace('"', '""') + '"' for column in columns) or "1"
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "threads": 2, "memory_limit": "512MB", "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False, "TimeZone": "UTC",
+    }  # fmt: skip
+    try:
+        with duckdb.connect(config=settings) as connection:
+            found = connection.execute(f"SELECT {chosen} FROM read_parquet(?)", [str(path)])
+            while rows := found.fetchmany(ROWS_PER_PAGE):
+                yield from rows
+    except duckdb.Error as error:
+        message = Text("提供方文件无法读取（{e}）", "The provider's file cannot be read ({e})")
+        raise _Unreadable(message.with_(e=type(error).__name__)) from None
+
+
+def _value(cell: object, kind: str | None, row: int, code: str) -> object:
+    """The cell as what the registration says it is; without a word it stays what it is, in CSV a text."""
+    if kind is None or not isinstance(cell, str):
+        return None if isinstance(cell, Decimal) and not cell.is_finite() else cell
+    try:
+        return _READ[kind](cell.strip())
+    except (ValueError, KeyError, InvalidOperation):
+        message = Text(
+            "第 {n} 行“{code}”的值与登记的类型不符", "row {n}: “{code}” is not of the registered type"
+        )
+        raise _Unreadable(message.with_(n=row, code=code)) from None
+
+
+def _number(written: str) -> Decimal:
+    number = Decimal(written)
+    if not number.is_finite():
+        raise ValueError(written)
+    return number
+
+
+_READ: dict[str, Callable[[str], object]] = {
+    "whole": int,
+    "number": _number,
+    "date": date.fromisoformat,
+    "truth": lambda written: _TRUTHS[written.lower()],
+}
