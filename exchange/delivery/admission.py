@@ -9,8 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Self
-from urllib.parse import parse_qsl
+from typing import Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 from app.kernel.errors import Fault, Invalid, NotFound, NotPermitted, NotSignedIn, TooMany, Unavailable
 from app.kernel.text import Text
 from exchange.compiler import CompiledTerms, OutsideTerms, compile_question, compile_terms
+from exchange.delivery.asked import DataRequest, Question
 from exchange.delivery.journal import Usage
 from exchange.delivery.pages import Fetch
 from exchange.delivery.protocol import (
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 GIVEN_BACK_WITHIN_S = 20  # parts of a quota that other gateways hold and do not use
 KNOWN_GRANTS = 20_000
 KNOWN_CALLS = 500  # prepared forms kept per agreement
-OFFSET_LIMIT = 10_000_000
 RECORDS = (Method.API, Method.BULK)  # methods whose records leave
 SERVED = (*RECORDS, Method.VERIFICATION)  # to whoever comes with a grant
 TOLD = (*SERVED, Method.PUSH)  # of which gateways are told
@@ -93,29 +92,6 @@ class OutOfHours(NotPermitted):
 class SourceMissing(Unavailable):
     slug = "source-missing"
     title = Text("提供方尚未接入该资源的数据源", "The provider has not connected a source for this resource")
-
-
-@dataclass(frozen=True, slots=True)
-class DataRequest:
-    """What one call asks for. `resource_id` and `items` are as the caller wrote them."""
-
-    agreement_id: str
-    resource_id: str
-    purpose: str
-    items: tuple[str, ...] | None = None
-    narrowed_by: str | None = None
-    limit: int | None = None
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """核验: is there a record that has all of `values`? As the caller wrote it."""
-
-    agreement_id: str
-    resource_id: str
-    purpose: str
-    values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,69 +430,3 @@ def _row_limit(quota: Quota, asked: int | None, usage: Usage, within: Bounds, ne
         raise QuotaUsedUp(detail, headers=headers)
     detail = Text("今日记录数仅余 {n} 行", "{n} rows are left for today").with_(n=max(0, left))
     raise QuotaUsedUp(detail, headers=headers)
-
-
-def read_request(agreement_id: str, resource_id: str, query: bytes) -> DataRequest:
-    """Read the query of a data call. Raises Invalid naming every parameter at fault; unknown ones are faults,
-    so that a misspelt filter never means all records."""
-    faults: list[Fault] = []
-    values: dict[str, str] = {}
-    try:
-        pairs = parse_qsl(query.decode("ascii"), True, errors="strict", max_num_fields=20)
-    except ValueError:
-        raise Invalid(Text("查询参数无法解析", "The query cannot be read")) from None
-    for name, value in pairs:
-        if name not in ("purpose", "items", "filter", "limit", "offset"):
-            faults.append(Fault(name[:100], Text("未知参数", "Unknown parameter")))
-        elif name in values:
-            faults.append(Fault(name, Text("重复参数", "Given twice")))
-        values[name] = value
-    if not values.get("purpose"):
-        faults.append(Fault("purpose", Text("每次调用须注明用途", "Each call names its purpose")))
-    items = tuple(dict.fromkeys(code for code in values.get("items", "").split(",") if code))
-    if "items" in values and not items:
-        faults.append(Fault("items", Text("没有信息项", "No item")))
-    limit = _whole_number(values, "limit", 1, 10**9, faults)
-    offset = _whole_number(values, "offset", 0, OFFSET_LIMIT, faults)
-    if faults:
-        raise Invalid(faults=faults)
-    return DataRequest(
-        agreement_id,
-        resource_id,
-        values["purpose"][:64],
-        items or None,
-        values.get("filter") or None,
-        limit,
-        offset or 0,
-    )
-
-
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
-    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    values: Annotated[
-        dict[str, str | int | float | bool | dict[str, str]], msgspec.Meta(min_length=1, max_length=20)
-    ]
-
-
-def read_question(agreement_id: str, resource_id: str, body: bytes) -> Question:
-    """Read `{"purpose": …, "values": {item: value}}`. Raises Invalid."""
-    try:
-        asked = msgspec.json.decode(body, type=_Asked)
-    except msgspec.DecodeError as error:  # a ValidationError too
-        rule = Text("用途和待核验的值", "a purpose and the values to verify")
-        message = Text("不是核验请求：{e}", "not a question to verify: {e}").with_(e=error)
-        raise Invalid(faults=[Fault("/", message, rule)]) from None
-    return Question(agreement_id, resource_id, asked.purpose, asked.values)
-
-
-def _whole_number(
-    values: dict[str, str], name: str, least: int, most: int, faults: list[Fault]
-) -> int | None:
-    written = values.get(name)
-    if written is None:
-        return None
-    if written.isascii() and written.isdigit() and len(written) < 12 and least <= int(written) <= most:
-        return int(written)
-    rule = Text("{a} 至 {b} 的整数", "A whole number from {a} to {b}").with_(a=least, b=most)
-    faults.append(Fault(name, Text("不是有效的数", "Not a valid number"), rule))
-    return None

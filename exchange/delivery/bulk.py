@@ -19,14 +19,8 @@ import msgspec
 from app.kernel.clock import now
 from app.kernel.errors import Fault, Invalid, NotFound, Problem
 from app.kernel.text import Text
-from exchange.delivery.admission import (
-    Admission,
-    Agreement,
-    AgreementTable,
-    DataRequest,
-    MethodNotAgreed,
-    read_request,
-)
+from exchange.delivery.admission import Admission, Agreement, AgreementTable, MethodNotAgreed
+from exchange.delivery.asked import DataRequest, read_request
 from exchange.delivery.extracts import (
     COMPRESSIONS,
     FORMS,

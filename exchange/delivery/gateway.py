@@ -20,16 +20,8 @@ import msgspec
 from app.kernel.clock import new_id, now
 from app.kernel.errors import PROBLEM_MEDIA_TYPE, NotFound, Problem, Unavailable
 from app.kernel.text import Text, negotiate_locale
-from exchange.delivery.admission import (
-    Admission,
-    Agreement,
-    AgreementTable,
-    DataRequest,
-    GrantInvalid,
-    GrantVerifier,
-    read_question,
-    read_request,
-)
+from exchange.delivery.admission import Admission, Agreement, AgreementTable, GrantInvalid, GrantVerifier
+from exchange.delivery.asked import DataRequest, read_question, read_request
 from exchange.delivery.bulk import Bulk
 from exchange.delivery.extracts import Extracts
 from exchange.delivery.formats import JSON, Format, choose_media_type, format_for

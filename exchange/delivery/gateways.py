@@ -28,11 +28,10 @@ from exchange.delivery.grants import is_called_back
 from exchange.delivery.models import GrantIssued, ProviderSource, RegisteredGateway
 from exchange.delivery.protocol import AgreementEntry, GatewayState
 from exchange.delivery.providers import open_sources
-from exchange.delivery.registry import count_serving, is_approved
-from exchange.delivery.states import APPROVED
 from exchange.delivery.push.models import PushSubscription
 from exchange.delivery.push.told import is_told, open_subscription
-from exchange.delivery.registry import is_approved
+from exchange.delivery.registry import count_serving, is_approved
+from exchange.delivery.states import APPROVED
 from exchange.terms import canonical
 
 TOLD_AFTER_END = timedelta(days=1)  # so long a gateway can say that an agreement has ended

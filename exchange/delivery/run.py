@@ -24,8 +24,8 @@ from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
 from exchange.delivery.journal import Journal, open_journal
 from exchange.delivery.possession import Possession
 from exchange.delivery.protocol import GatewayHealth, Lease, LeaseWanted
-from exchange.delivery.quota import Leases
 from exchange.delivery.push.pusher import Pusher
+from exchange.delivery.quota import Leases
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,9 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         extracts=Extracts(settings.data / "extracts"),
         leases=leases,
     )
-    pusher = Pusher(settings.data / "pushes", journal, Outbound(settings.networks), gateway.current_table)
+    pusher = Pusher(
+        settings.data / "pushes", journal, Outbound(settings.networks), gateway.current_table, gateway.bounds
+    )
     link = CentreLink(
         CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),
         journal,

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.kernel.clock import new_id, now
 from app.kernel.errors import Problem
 from app.kernel.outbound import NotReachable, Outbound
 from app.kernel.text import Text
-from exchange.delivery.admission import Admission, AgreementTable
+from exchange.delivery.admission import Admission, Agreement, AgreementTable
 from exchange.delivery.journal import Journal
 from exchange.delivery.pages import ChangesNotTold, Page
 from exchange.delivery.protocol import (
@@ -36,6 +36,7 @@ from exchange.delivery.protocol import (
 )
 from exchange.delivery.push.spool import Part, Run, Spool
 from exchange.delivery.push.targets import MEDIA_TYPES, Sending, Target
+from exchange.delivery.quota import Bounds
 from exchange.delivery.sources import TableChanges, TableProvider
 from exchange.delivery.upstream import Paused, TooSlow, Unanswered
 
@@ -76,7 +77,8 @@ class _State:
 
 
 class Pusher:
-    """The pushes of one gateway, kept in `folder`. `table` gives what is enforced now, or raises OutOfTouch."""
+    """The pushes of one gateway, kept in `folder`. `table` gives what is enforced now, or raises OutOfTouch,
+    and `bounds` this gateway's part of a day's quota."""
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class Pusher:
         journal: Journal,
         outbound: Outbound,
         table: Callable[[], AgreementTable],
+        bounds: Callable[[Agreement, str, int | None], Awaitable[Bounds]],
         *,
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
@@ -91,6 +94,7 @@ class Pusher:
         self._journal = journal
         self._outbound = outbound
         self._table = table
+        self._bounds = bounds
         self._first_wait_s = first_wait_s
         self._states: dict[str, _State] = {}
         self._asked_at = float("-inf")
@@ -241,7 +245,9 @@ class Pusher:
         is_first = not run.counted or (run.counted == today and not self._journal.has_begun(part.id))
         rows = part.rows if is_first else 0
         try:
-            table.require_rows(admission, rows, at, self._journal.used)
+            agreement = admission.agreement
+            within = await self._bounds(agreement, today, rows)
+            table.require_rows(admission, rows, at, self._journal.used(agreement.id, today), within)
         except Problem as problem:
             if state.problem != problem.slug:
                 call = _call(subscription, admission, str(new_id()), at, today, 0)
