@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -11,9 +12,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from app.terminal import LOCALE, Json, err, finish, pick
 
 if TYPE_CHECKING:
-    from exchange.client.flows import Form
+    from exchange.client import Exchange, Wanted
+    from exchange.client.extracting import Compression, ExtractForm
 
 FORMS = ("csv", "ndjson")
+EXTRACT_FORMS = (*FORMS, "parquet", "arrow")
+COMPRESSIONS = ("none", "gzip", "zstd")
 
 
 def pull(
@@ -34,7 +38,17 @@ def pull(
     where: Annotated[
         str | None, typer.Option(help="进一步限定的条件（CQL2） a narrower condition (CQL2)")
     ] = None,
-    form: Annotated[str, typer.Option(help="csv | ndjson")] = "csv",
+    form: Annotated[
+        str, typer.Option(help="csv | ndjson；批量提取另有 parquet | arrow with --extract")
+    ] = "csv",
+    extract: Annotated[
+        bool,
+        typer.Option(
+            "--extract",
+            help="批量协议：由网关制成一个文件再取 bulk: one file made by the gateway, fetched by ranges",
+        ),
+    ] = False,
+    compression: Annotated[str, typer.Option(help="none | gzip | zstd（--extract）")] = "none",
     rows: Annotated[
         int | None, typer.Option(min=1, help="每次交付至多行数 most rows of one delivery")
     ] = None,
@@ -43,16 +57,13 @@ def pull(
     """按协议取数写入文件，中断后再次运行即续传。Fetch agreed data into a file; run again it goes on where it broke off."""
     from exchange.client import Exchange, NotAsReceipted, NotThisPull, Refused, Unreachable, Wanted, load_key
 
-    if form not in FORMS:
-        raise typer.BadParameter(
-            pick(f"不是 {' 或 '.join(FORMS)}", f"not one of {', '.join(FORMS)}"), param_hint="--form"
-        )
+    _require_one_of("--form", form, EXTRACT_FORMS if extract else FORMS)
+    _require_one_of("--compression", compression, COMPRESSIONS if extract else COMPRESSIONS[:1])
     try:
         private = load_key(key)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--key") from None
     wanted = Wanted(agreement, resource, purpose, tuple(items.split(",")) if items else None, where)
-    chosen: Form = "csv" if form == "csv" else "ndjson"
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     try:
         with (
@@ -62,10 +73,14 @@ def pull(
             Exchange(url, client_id, private, locale=LOCALE) as exchange,
         ):
             task = progress.add_task("")
-            pulled = exchange.pull(
-                wanted, to, form=chosen, limit=rows,
-                on_page=lambda done: progress.update(task, description=pick(f"{done} 行", f"{done} rows")),
-            )  # fmt: skip
+
+            def show(zh: str, en: str) -> None:
+                progress.update(task, description=pick(zh, en))
+
+            if extract:
+                told = _extracted(exchange, wanted, to, form, compression, show)
+            else:
+                told = _pulled(exchange, wanted, to, form, rows, show)
     except FileExistsError:
         raise typer.BadParameter(pick(f"{to} 已存在", f"{to} exists"), param_hint="--to") from None
     except NotThisPull as error:
@@ -91,15 +106,48 @@ def pull(
         )
     except Refused as refused:
         _refuse(f"{refused}", str(refused.problem.get("title", "")), as_json=as_json)
+    receipts = told["receipts"]
     line = pick(
-        f"{to}：{pulled.rows} 行，{pulled.bytes} 字节，SHA-256 {pulled.sha256}；{len(pulled.receipts)} 份回执均相符",
-        f"{to}: {pulled.rows} rows, {pulled.bytes} bytes, SHA-256 {pulled.sha256}; {len(pulled.receipts)} receipts agree",
+        f"{to}：{told['rows']} 行，{told['bytes']} 字节，SHA-256 {told['sha256']}；{len(receipts)} 份回执均相符",
+        f"{to}: {told['rows']} rows, {told['bytes']} bytes, SHA-256 {told['sha256']}; {len(receipts)} receipts agree",
     )
-    told = {
-        "file": str(pulled.file), "rows": pulled.rows, "bytes": pulled.bytes, "sha256": pulled.sha256,
-        "receipts": list(pulled.receipts),
-    }  # fmt: skip
     finish(told, [line], as_json=as_json)
+
+
+def _require_one_of(option: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        message = pick(f"不是 {' 或 '.join(allowed)}", f"not one of {', '.join(allowed)}")
+        raise typer.BadParameter(message, param_hint=option)
+
+
+Show = Callable[[str, str], None]
+
+
+def _pulled(
+    exchange: Exchange, wanted: Wanted, to: Path, form: str, rows: int | None, show: Show
+) -> dict[str, Any]:
+    found = exchange.pull(
+        wanted, to, form="csv" if form == "csv" else "ndjson", limit=rows,
+        on_page=lambda done: show(f"{done} 行", f"{done} rows"),
+    )  # fmt: skip
+    return {
+        "file": str(found.file), "rows": found.rows, "bytes": found.bytes, "sha256": found.sha256,
+        "receipts": list(found.receipts),
+    }  # fmt: skip
+
+
+def _extracted(
+    exchange: Exchange, wanted: Wanted, to: Path, form: str, compression: str, show: Show
+) -> dict[str, Any]:
+    show("网关正在提取", "the gateway makes the extract")
+    found = exchange.extract(
+        wanted, to, form=cast("ExtractForm", form), compression=cast("Compression", compression),
+        on_bytes=lambda done, all: show(f"{done} / {all} 字节", f"{done} of {all} bytes"),
+    )  # fmt: skip
+    return {
+        "file": str(found.file), "rows": found.rows, "bytes": found.bytes, "sha256": found.sha256,
+        "receipts": [found.receipt], "is_last": found.is_last,
+    }  # fmt: skip
 
 
 def _refuse(detail: str, title: str, *, as_json: bool) -> NoReturn:

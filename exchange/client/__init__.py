@@ -8,12 +8,14 @@ Knows the wire and no other part of this product, but the kernel's text and key 
 """
 
 from exchange.client.calls import AsyncExchange, Exchange, load_key
+from exchange.client.extracting import Extracted
 from exchange.client.flows import Grant, NotAsReceipted, Refused, Unreachable, Wanted
 from exchange.client.pulling import NotThisPull, Pulled
 
 __all__ = [
     "AsyncExchange",
     "Exchange",
+    "Extracted",
     "Grant",
     "NotAsReceipted",
     "NotThisPull",

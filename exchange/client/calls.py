@@ -14,10 +14,12 @@ import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from exchange.client.extracting import Compression, Extracted, ExtractForm, extract
 from exchange.client.flows import DataPage, Flow, Flows, Form, Grant, Key, Pause, Step, Streamed, Wanted
 from exchange.client.pulling import Pulled, pull
 
 TIMEOUT_S = 60.0
+BODIES = (httpx2.codes.OK, httpx2.codes.PARTIAL_CONTENT)
 T = TypeVar("T")
 
 
@@ -98,6 +100,15 @@ class Exchange:
         """All records in one file, checked against the receipts; see `exchange.client.pulling.pull`."""
         return self._done(pull(self._flows, wanted, to, form=form, limit=limit, on_page=on_page))
 
+    def extract(
+        self, wanted: Wanted, to: Path, *, form: ExtractForm = "csv", compression: Compression = "none",
+        on_bytes: Callable[[int, int], None] | None = None,
+    ) -> Extracted:  # fmt: skip
+        """One extract in one file, resumed and checked; see `exchange.client.extracting.extract`."""
+        return self._done(
+            extract(self._flows, wanted, to, form=form, compression=compression, on_bytes=on_bytes)
+        )
+
     def receipt(self, id: str) -> dict[str, Any]:
         """The receipt of a delivery as the centre holds it."""
         return self._done(self._flows.receipt(id))
@@ -124,7 +135,7 @@ class Exchange:
             case Streamed(request, take):
                 answer = self._http.send(request, stream=True)
                 try:
-                    if answer.status_code == httpx2.codes.OK:
+                    if answer.status_code in BODIES:
                         for piece in answer.iter_raw():
                             take(piece)
                     else:
@@ -170,6 +181,13 @@ class AsyncExchange:
     ) -> Pulled:  # fmt: skip
         return await self._done(pull(self._flows, wanted, to, form=form, limit=limit, on_page=on_page))
 
+    async def extract(
+        self, wanted: Wanted, to: Path, *, form: ExtractForm = "csv", compression: Compression = "none",
+        on_bytes: Callable[[int, int], None] | None = None,
+    ) -> Extracted:  # fmt: skip
+        found = extract(self._flows, wanted, to, form=form, compression=compression, on_bytes=on_bytes)
+        return await self._done(found)
+
     async def receipt(self, id: str) -> dict[str, Any]:
         return await self._done(self._flows.receipt(id))
 
@@ -195,7 +213,7 @@ class AsyncExchange:
             case Streamed(request, take):
                 answer = await self._http.send(request, stream=True)
                 try:
-                    if answer.status_code == httpx2.codes.OK:
+                    if answer.status_code in BODIES:
                         async for piece in answer.aiter_raw():
                             take(piece)
                     else:

@@ -235,6 +235,49 @@ class Flows:
             answer.headers["zhengtong-receipt"], counter.rows, length, digest.hexdigest(), counter.rows < most
         )
 
+    def make_extract(self, wanted: Wanted, form: str, compression: str, key: str) -> Flow[dict[str, Any]]:
+        """Have an extract made; its manifest. The same `key` at a second try makes no second one. Errors: Refused,
+        Unreachable."""
+        query = {"form": form, "compression": compression}
+
+        def build(grant: Grant) -> httpx2.Request:
+            address = _extract_address(grant, wanted, query)
+            headers = self._possession(grant.scheme, grant.token, "POST", str(address))
+            return httpx2.Request("POST", address, headers={"Idempotency-Key": key, **headers})
+
+        answer = yield from self._granted(wanted, build)
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def fetch_extract(
+        self, wanted: Wanted, id: str, sha256: str, held: Callable[[], int], take: Callable[[bytes], None]
+    ) -> Flow[None]:
+        """What is missing of an extract's file, from the byte that is `held` on; where it breaks off it goes on there.
+        Errors: Refused, Unreachable."""
+
+        def build(grant: Grant) -> Streamed:
+            address = _extract_address(grant, wanted, {}, id)
+            headers = {
+                "Range": f"bytes={held()}-", "If-Range": f'"{sha256}"', "Accept-Encoding": "identity",
+                **self._possession(grant.scheme, grant.token, "GET", str(address)),
+            }  # fmt: skip
+            return Streamed(httpx2.Request("GET", address, headers=headers), take)
+
+        yield from self._granted(wanted, build)
+
+    def _granted(
+        self, wanted: Wanted, build: Callable[[Grant], httpx2.Request | Streamed]
+    ) -> Flow[httpx2.Response]:
+        """The gateway's answer under a grant, which is renewed where it is no longer taken. Errors: Refused."""
+        for is_renewed in (False, True):
+            grant = yield from self.grant(wanted.agreement, wanted.purpose)
+            answer = yield from self._sent(lambda grant=grant: build(grant))  # type: ignore[misc]
+            if answer.status_code != httpx2.codes.UNAUTHORIZED or is_renewed:
+                break
+            self._grants.pop((wanted.agreement, wanted.purpose), None)
+        _require_ok(answer)
+        return answer
+
     def _data_request(self, grant: Grant, address: httpx2.URL, form: Form) -> httpx2.Request:
         headers = {"Accept": MEDIA_TYPES[form], "Accept-Encoding": "identity"}
         return httpx2.Request(
@@ -349,6 +392,18 @@ def _address(grant: Grant, wanted: Wanted, offset: int, limit: int | None) -> ht
     if limit is not None:
         query["limit"] = str(limit)
     return url.copy_with(params=query)
+
+
+def _extract_address(
+    grant: Grant, wanted: Wanted, query: dict[str, str], id: str | None = None
+) -> httpx2.URL:
+    """Where an extract of what is wanted is made, or, with an id, where its file is."""
+    data = _address(grant, wanted, 0, None)
+    if id is not None:
+        return data.copy_with(path=f"{data.path.partition('/v1/data/')[0]}/v1/extracts/{id}/data", query=None)
+    return data.copy_with(
+        path=data.path.replace("/v1/data/", "/v1/extracts/"), params={**data.params, **query}
+    )
 
 
 def _require_ok(answer: httpx2.Response) -> None:

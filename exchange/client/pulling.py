@@ -66,7 +66,7 @@ def pull(
             file.truncate(progress.bytes)
             while not (progress.pages and progress.pages[-1].is_last):
                 yield from _one_page(flows, progress, file, limit)
-                _write(note, progress)
+                write_note(note, progress)
                 if on_page is not None:
                     on_page(progress.rows)
     finally:
@@ -74,7 +74,7 @@ def pull(
             part.unlink()
     for page in progress.pages:
         yield from flows.require_receipted(page)
-    digest = _digest(part)
+    digest = digest_of(part)
     part.rename(to)
     note.unlink()
     return Pulled(to, progress.rows, progress.bytes, digest, tuple(page.receipt for page in progress.pages))
@@ -131,7 +131,8 @@ def _read(note: Path, wanted: Wanted, form: Form) -> _Progress:
     return progress
 
 
-def _write(note: Path, progress: _Progress) -> None:
+def write_note(note: Path, progress: msgspec.Struct) -> None:
+    """How far a file in the making is, on disk when this returns."""
     fresh = note.with_name(f"{note.name}.new")
     with fresh.open("wb") as file:
         file.write(msgspec.json.encode(progress))
@@ -140,7 +141,8 @@ def _write(note: Path, progress: _Progress) -> None:
     fresh.replace(note)
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while piece := content.read(READ_BYTES):

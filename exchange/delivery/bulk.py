@@ -7,12 +7,15 @@ has a receipt of its own. Refuses agreements of another method.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlencode
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from exchange.delivery.gateway import _Exchange
 
 MAKING_TIMEOUT_S = 600.0
+KEY_LIMIT = 200
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 Intent = Callable[[Grant, DataRequest, datetime, str, tuple[str, ...], int], Call]
 BoundsOf = Callable[[Agreement, str, int | None], Awaitable[Bounds]]
@@ -52,6 +56,19 @@ Refuse = Callable[[Any, Grant, DataRequest, datetime, AgreementTable, Problem], 
 class RangeNotSatisfiable(Problem):
     status, slug = 416, "range-not-satisfiable"
     title = Text("请求的范围超出文件", "The range lies outside the file")
+
+
+class KeyReused(Invalid):
+    slug = "idempotency-key-reused"
+    title = Text("Idempotency-Key 已用于其他内容", "The Idempotency-Key was used for other content")
+
+
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """An Idempotency-Key as it is remembered: `key` is of client and key, `asked` of what it was sent with."""
+
+    key: str
+    asked: str
 
 
 class MadeTooSlowly(Problem):
@@ -70,11 +87,36 @@ class Bulk:
         self._intent = intent
         self._refuse = refuse
         self._bounds = bounds
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by key
 
     async def make(
-        self, exchange: _Exchange, grant: Grant, table: AgreementTable, at: datetime, ids: tuple[str, str]
-    ) -> None:
-        """POST: an extract of what the query asks for; 201 with its manifest once it is whole."""
+        self, exchange: _Exchange, grant: Grant, table: AgreementTable, at: datetime, ids: tuple[str, str],
+        headers: list[tuple[bytes, bytes]],
+    ) -> None:  # fmt: skip
+        """POST: an extract of what the query asks for; 201 with its manifest once it is whole. With an Idempotency-Key,
+        the one that this client had made under it, as long as that is kept."""
+        key = _once(grant, ids, exchange.query, headers)
+        if key is None:
+            await self._make_new(exchange, grant, table, at, ids, None)
+            return
+        async with self._locks.setdefault(key.key, asyncio.Lock()):
+            known = self._extracts.made_under(key.key, at)
+            if known is None:
+                await self._make_new(exchange, grant, table, at, ids, key)
+                return
+            if known.asked != key.asked:
+                raise KeyReused()
+            manifest, _, _ = self._own(grant, table, at, known.id)
+            await self._tell_made(exchange, manifest)
+
+    async def _tell_made(self, exchange: _Exchange, manifest: Manifest) -> None:
+        headers = [(b"location", f"/v1/extracts/{manifest.id}".encode())]
+        await exchange.respond(201, msgspec.json.encode(manifest), "application/json", headers)
+
+    async def _make_new(
+        self, exchange: _Exchange, grant: Grant, table: AgreementTable, at: datetime, ids: tuple[str, str],
+        key: _Once | None,
+    ) -> None:  # fmt: skip
         asked = DataRequest(*ids, "")
         try:
             query, form, compression = _read_form(exchange.query)
@@ -92,7 +134,7 @@ class Bulk:
         outcome = exchange.outcome("failed", 500, "internal")
         try:
             await asyncio.to_thread(self._extracts.forget_expired, at)
-            manifest = await self._make(call, admission, form, compression)
+            manifest = await self._make(call, admission, form, compression, key)
             sent = exchange.outcome("delivered", 201)  # no byte of the data has left yet; its hash is told
             outcome = msgspec.structs.replace(sent, rows=manifest.rows, sha256=manifest.sha256)
         except Problem as problem:
@@ -100,10 +142,11 @@ class Bulk:
             raise
         finally:
             await self._journal.complete(call.id, outcome)
-        headers = [(b"location", f"/v1/extracts/{manifest.id}".encode())]
-        await exchange.respond(201, msgspec.json.encode(manifest), "application/json", headers)
+        await self._tell_made(exchange, manifest)
 
-    async def _make(self, call: Call, admission: Admission, form: Form, compression: Compression) -> Manifest:
+    async def _make(
+        self, call: Call, admission: Admission, form: Form, compression: Compression, key: _Once | None
+    ) -> Manifest:
         asked, provider = admission.asked, admission.provider
         copied = provider.copied(admission.compiled) if isinstance(provider, TableProvider) else None
         try:
@@ -129,6 +172,7 @@ class Bulk:
             offset=asked.offset, agency_id=call.agency_id, form=form, compression=compression, rows=made.rows,
             is_last=made.rows < call.rows_reserved, bytes=made.bytes, sha256=made.sha256, columns=made.columns,
             made_at=at.isoformat(), expires_at=(at + KEPT_FOR).isoformat(),
+            key=key and key.key, asked=key and key.asked,
         )  # fmt: skip
         await asyncio.to_thread(self._extracts.keep, made, manifest)
         return manifest
@@ -208,6 +252,22 @@ class Bulk:
         if grant.items is not None and not set(carried) <= set(grant.items):
             raise NotFound()
         return manifest, asked, _bulk_only(table.admit(grant, asked, at)).items
+
+
+def _once(
+    grant: Grant, ids: tuple[str, str], query: bytes, headers: list[tuple[bytes, bytes]]
+) -> _Once | None:
+    sent = [value for name, value in headers if name == b"idempotency-key"]
+    if not sent:
+        return None
+    if len(sent) > 1 or not 0 < len(sent[0]) <= KEY_LIMIT:
+        rule = Text("1 至 {n} 个字符", "1 to {n} characters").with_(n=KEY_LIMIT)
+        raise Invalid(faults=[Fault("Idempotency-Key", Text("标识无效", "not a key"), rule)])
+    written = [
+        msgspec.json.encode([grant.sub, sent[0].decode("latin-1")]),
+        msgspec.json.encode([*ids, query]),
+    ]
+    return _Once(*(hashlib.sha256(part).hexdigest() for part in written))
 
 
 def _bulk_only(admission: Admission) -> Admission:

@@ -75,6 +75,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     made_at: str
     expires_at: str
+    key: str | None = None  # digests of the Idempotency-Key and of what it was sent with
+    asked: str | None = None
 
 
 class CannotCopy(Exception):
@@ -111,11 +113,22 @@ class Extracts:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left_over in folder.glob("making-*"):
             shutil.rmtree(left_over)
+        kept = (self._read(note) for note in folder.glob("*/manifest.json"))
+        self._under_key = {manifest.key: manifest.id for manifest in kept if manifest.key is not None}
+
+    def made_under(self, key: str, at: datetime) -> Manifest | None:
+        """The extract that was made under an Idempotency-Key, if it is still kept."""
+        with suppress(NotFound):
+            if id := self._under_key.get(key):
+                return self.manifest(id, at)
+        return None
 
     def forget_expired(self, at: datetime) -> None:
         for note in self._folder.glob("*/manifest.json"):
-            if self._read(note).expires_at <= at.astimezone(UTC).isoformat():
+            manifest = self._read(note)
+            if manifest.expires_at <= at.astimezone(UTC).isoformat():
                 shutil.rmtree(note.parent)
+                self._under_key.pop(manifest.key or "", None)
 
     def manifest(self, id: str, at: datetime) -> Manifest:
         """Errors: NotFound, also where it has expired."""
@@ -187,6 +200,8 @@ class Extracts:
             note.flush()
             os.fsync(note.fileno())
         made.folder.rename(self._folder / manifest.id)
+        if manifest.key is not None:
+            self._under_key[manifest.key] = manifest.id
 
     def drop(self, made: Made) -> None:
         shutil.rmtree(made.folder)

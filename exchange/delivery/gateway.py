@@ -215,7 +215,7 @@ class Gateway:
         grant = self._granted(exchange, *exchange.credential(), at)
         match method, rest:
             case "POST", [agreement_id, resource_id]:
-                await bulk.make(exchange, grant, table, at, (agreement_id, resource_id))
+                await bulk.make(exchange, grant, table, at, (agreement_id, resource_id), headers)
             case "GET", [id]:
                 await bulk.tell(exchange, grant, table, at, id)
             case "GET", [id, "data"]:

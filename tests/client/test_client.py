@@ -51,11 +51,13 @@ class Line(httpx2.BaseTransport):
             return self._inner.handle_request(request)
         request.url = request.url.copy_with(host=self._gateway_url.host, port=self._gateway_url.port)
         answer = self._inner.handle_request(request)
-        if self._change is None or answer.status_code != 200:
+        if self._change is None or answer.status_code not in (200, 206):
             return answer
         self.calls += 1
         body = answer.read()
-        return httpx2.Response(200, headers=answer.headers, stream=_Body(self._change(self.calls, body)))
+        return httpx2.Response(
+            answer.status_code, headers=answer.headers, stream=_Body(self._change(self.calls, body))
+        )
 
     def close(self) -> None:
         self._inner.close()
@@ -260,3 +262,33 @@ def test_rows_of_csv_are_counted_whatever_is_in_quotes(size: int) -> None:
     for start in range(0, len(body), size):
         counter.feed(body[start : start + size])
     assert counter.rows == 3
+
+
+def test_an_extract_comes_whole_over_a_line_that_breaks(
+    at_work: tuple[Exchange, Wanted], tmp_path: Path
+) -> None:
+    exchange, _ = at_work
+    agreement = exchange.agreement(method="bulk")
+    exchange.connect(agreement, exchange.http_source("/bulk", paged(RECORDS)))
+    exchange.await_delivery(exchange.grant(agreement))
+    resource = str(agreement["terms"]["resources"][0]["resource_id"])
+    wanted = Wanted(agreement["id"], resource, "check")
+
+    def once(call: int, body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        if call == 1:
+            raise httpx2.ReadError("the line broke")
+        yield body[len(body) // 2 :]
+
+    heard: list[tuple[int, int]] = []
+    with client(exchange, Line(exchange.gateway.url, once)) as own:
+        got = own.extract(wanted, tmp_path / "data", form="ndjson", on_bytes=lambda *now: heard.append(now))
+    content = (tmp_path / "data").read_bytes()
+    assert [json.loads(line) for line in content.splitlines()] == EXPECTED
+    assert (got.rows, got.bytes, got.is_last) == (len(EXPECTED), len(content), True)
+    assert [done for done, _ in heard] == sorted({done for done, _ in heard}), "bytes were fetched twice"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    changed = Line(exchange.gateway.url, lambda _, body: iter([body.replace("张7".encode(), "张8".encode())]))
+    with client(exchange, changed) as own, pytest.raises(NotAsReceipted):
+        own.extract(wanted, tmp_path / "other", form="ndjson")
+    assert not (tmp_path / "other").exists()

@@ -81,8 +81,9 @@ def table(server: str) -> TableSource:
 
 
 def call(world: World, method: str, path: str, token: str, **headers: str) -> httpx2.Response:
-    headers["authorization"] = f"Bearer {token}"
-    return world.gateway.client.request(method, world.gateway.url + path, headers=headers)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent["authorization"] = f"Bearer {token}"
+    return world.gateway.client.request(method, world.gateway.url + path, headers=sent)
 
 
 def agree(world: World, table: TableSource, **changed: Any) -> tuple[str, str]:
@@ -180,3 +181,19 @@ def test_rows_of_an_extract_count_once(world: World, table: TableSource) -> None
         assert call(world, "GET", f"/v1/extracts/{manifest['id']}/data", token).status_code == 200
     assert made(world, agreement, token).json()["rows"] == 10
     assert made(world, agreement, token).json()["type"] == "/problems/quota-used-up"
+
+
+def test_a_key_makes_one_extract_however_often_it_is_asked_for(world: World, table: TableSource) -> None:
+    agreement, token = agree(world, table)
+    path = f"/v1/extracts/{agreement}/{RESOURCE}?purpose=P1"
+    first = call(world, "POST", path, token, idempotency_key="k1")
+    assert call(world, "POST", path, token, idempotency_key="k1").json() == first.json()
+    world.gateway.kill()
+    world.gateway.start()
+    again = call(world, "POST", path, world.centre.grant(agreement), idempotency_key="k1")
+    assert (again.status_code, again.json()) == (201, first.json())
+    other = call(world, "POST", path + "&form=ndjson", token, idempotency_key="k1")
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    somebody = world.centre.grant(agreement, sub="another-app")
+    assert call(world, "POST", path, somebody, idempotency_key="k1").json()["id"] != first.json()["id"]
+    assert call(world, "POST", path, token, idempotency_key="k" * 201).status_code == 422

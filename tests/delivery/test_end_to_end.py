@@ -88,14 +88,14 @@ class Exchange:
     gateway: GatewayProcess
     puller: System
 
-    def agreement(self) -> dict[str, Any]:
+    def agreement(self, **changes: Any) -> dict[str, Any]:
         """In force: names and the ends of identity numbers, where the amount is over 500."""
         resource = self.world.publish()
         today = datetime.now(UTC).date()
         part = {"resource_id": str(resource), "items": AGREED_ITEMS, "scope": "amount > 500"}
         negotiation = self.world.filed(
             resource, resources=[part], valid_from=str(today - timedelta(days=1)),
-            valid_until=str(today + timedelta(days=30)),
+            valid_until=str(today + timedelta(days=30)), **changes,
         )  # fmt: skip
         consent = {"terms_hash": negotiation["terms"]["terms_hash"]}
         done = self.world.act(negotiation, "agree", "civil", Role.APPROVER, consent)

@@ -1,0 +1,108 @@
+"""Random terms over random answers of a provider, in every form that leaves: nothing but what the slow reference says."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from exchange.compiler import CompiledTerms, compile_terms
+from exchange.delivery.extracts import FORMS, Extracts, Form
+from exchange.delivery.formats import CSV, JSON, NDJSON, format_for
+from exchange.delivery.pages import Page, Projected
+from exchange.terms import ItemTerm
+from tests.exchange.reference import reference
+from tests.exchange.test_compiler import KEY, RESOURCE, agreed, items, records, scopes
+
+
+def pages_of(compiled: CompiledTerms, held: list[dict[str, Any]]) -> AsyncGenerator[Page]:
+    """The provider's answer in two pages, as the gateway reads them."""
+
+    async def pages() -> AsyncGenerator[Page]:
+        half = len(held) // 2
+        for part, is_last in ((held[:half], False), (held[half:], True)):
+            projection = compiled.json_projection()
+            admitted, _ = projection.read(json.dumps(part, ensure_ascii=False).encode())
+            yield Projected(projection, admitted, is_last)
+
+    return pages()
+
+
+async def told(compiled: CompiledTerms, held: list[dict[str, Any]], media_type: str) -> bytes:
+    """The body of an answer to a call."""
+    form = format_for(media_type, compiled.items)
+    return form.begin() + b"".join([form.page(page) async for page in pages_of(compiled, held)]) + form.end()
+
+
+def extracted(folder: Path, compiled: CompiledTerms, held: list[dict[str, Any]], form: Form) -> bytes:
+    extracts = Extracts(folder)
+    made = asyncio.run(
+        extracts.make(compiled, None, lambda: pages_of(compiled, held), form, "none", limit=10**6, offset=0)
+    )
+    body = (made.folder / "data").read_bytes()
+    extracts.drop(made)
+    return body
+
+
+def texts(compiled: CompiledTerms, expected: list[dict[str, Any]]) -> list[list[Any]]:
+    """The reference as rows of texts: what is no text stands as its JSON value, absent is null."""
+    return [[row.get(code) for code in compiled.items] for row in json.loads(json.dumps(expected))]
+
+
+def same(cell: str | None, wanted: Any) -> bool:
+    return cell == wanted if wanted is None or isinstance(wanted, str) else json.loads(cell or "") == wanted
+
+
+def assert_same(rows: list[list[Any]], wanted: list[list[Any]]) -> None:
+    assert len(rows) == len(wanted)
+    for row, expected in zip(rows, wanted, strict=True):
+        assert len(row) == len(expected)
+        assert all(same(cell, value) for cell, value in zip(row, expected, strict=True)), (row, expected)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("extracts")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(items, st.none() | scopes(), st.lists(records, max_size=6))
+def test_nothing_outside_the_terms_leaves_in_any_form(
+    folder: Path, chosen: list[ItemTerm], scope: str | None, held: list[dict[str, Any]]
+) -> None:
+    terms = agreed(tuple(chosen), scope)
+    compiled = compile_terms(terms, RESOURCE, mask_key=KEY)
+    expected = json.loads(json.dumps(reference(terms, held, KEY)))
+    wanted = texts(compiled, expected)
+    heading = list(compiled.items)
+
+    assert json.loads(asyncio.run(told(compiled, held, JSON))) == expected
+    for lines in (asyncio.run(told(compiled, held, NDJSON)), extracted(folder, compiled, held, "ndjson")):
+        assert [json.loads(line) for line in lines.split(b"\n") if line] == expected
+
+    # In CSV nothing and the empty text look alike to this reader.
+    plain = [[None if value == "" else value for value in row] for row in wanted]
+    for body in (asyncio.run(told(compiled, held, CSV)), extracted(folder, compiled, held, "csv")):
+        first, *rows = csv.reader(io.StringIO(body.decode(), newline=""))
+        assert first == heading
+        assert_same([[cell or None for cell in row] for row in rows], plain)
+
+    arrow = pa.ipc.open_stream(extracted(folder, compiled, held, "arrow")).read_all()
+    table = parquet.read_table(pa.BufferReader(extracted(folder, compiled, held, "parquet")))
+    for found in (arrow, table):
+        assert found.column_names == heading
+        assert_same([list(row.values()) for row in found.to_pylist()], wanted)
+
+
+def test_every_form_is_there() -> None:
+    assert set(FORMS) == {"csv", "ndjson", "parquet", "arrow"}
