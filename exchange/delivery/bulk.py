@@ -172,7 +172,7 @@ class Bulk:
             offset=asked.offset, agency_id=call.agency_id, form=form, compression=compression, rows=made.rows,
             is_last=made.rows < call.rows_reserved, bytes=made.bytes, sha256=made.sha256, columns=made.columns,
             made_at=at.isoformat(), expires_at=(at + KEPT_FOR).isoformat(),
-            key=key and key.key, asked=key and key.asked,
+            key=key.key if key else None, asked=key.asked if key else None,
         )  # fmt: skip
         await asyncio.to_thread(self._extracts.keep, made, manifest)
         return manifest
