@@ -110,6 +110,7 @@ NAVIGATION = (
         ("/clients", Text("应用系统", "Systems"), "console.clients"),
         ("/rules", Text("规则与日历", "Rules and calendar"), "console.rules"),
         ("/endpoints", Text("数据源", "Data sources"), "console.endpoints"),
+        ("/gateways", Text("网关", "Gateways"), "console.gateways"),
     )),
     Section(Text("说明", "Help"), (("/help", Text("办理流程", "How cases move"), "console.help"),)),
 )  # fmt: skip

@@ -30,7 +30,7 @@ REFUSED = "-H"
 
 
 # Done by a form or a page of their own, as routes of their own.
-WITHOUT_PAGE = {"request.reuse", "negotiation.request_narrower", "plan.amend"}
+WITHOUT_PAGE = {"request.reuse", "negotiation.request_narrower", "plan.amend", "gateway.amend"}
 
 
 def kind_of(route: APIRoute) -> str | None:

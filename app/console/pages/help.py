@@ -17,6 +17,7 @@ from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
 from exchange.agreements.states import AGREEMENT
 from exchange.corrections.states import CORRECTION
+from exchange.delivery.states import GATEWAY
 from exchange.disputes.states import DISPUTE
 from exchange.negotiations.states import NEGOTIATION
 from exchange.policies.states import POLICY
@@ -41,6 +42,7 @@ MACHINES = {
         (FINDING, Text("重复采集", "Finding")),
         (AUDIT_FINDING, Text("全目录审计", "Audit finding")),
         (IMPORT, Text("批量导入", "Import")),
+        (GATEWAY, Text("网关", "Gateway")),
     )
 }
 
