@@ -72,7 +72,7 @@ CODES = (*NAME_EVIDENCE, *FOR, *AGAINST)
 # too little.
 _SET = {
     "ruled_different": -12.0, "ruled_same": 8.0, "identifying_number": 1.5, "meaningless_name": -12.0, "same_definition": 1.0, "same_code_list": 0.6,
-    "other_code_list": -0.8, "both_identify": 0.2, "same_population": 0.5, "other_period": -2.0, "other_group": -3.0, "other_place": -1.0, "other_part": -1.0, "other_title": -1.0, "same_agency": 0.0,
+    "other_code_list": -0.8, "both_identify": 0.2, "same_population": 0.5, "other_period": -2.0, "other_group": -3.0, "other_place": 0.0, "other_part": 0.0, "other_title": 0.0, "same_agency": 0.0,
 }  # fmt: skip
 _STEPS, _RATE, _PRIOR = 1500, 0.05, 2e-4
 

@@ -135,5 +135,5 @@ def judged() -> None:
     ]
     show(
         "Taoyuan, pairs of items of two agencies, judged by reading", ("band", "judged", "same", "unsure", "share", "95 % from", "to"), rows,
-        "reuse_expected: all there were; review and new: random samples",
+        "reuse_expected, review, new: of the audit by model 2026.3; filed: resources drawn at random, asked as plans",
     )  # fmt: skip

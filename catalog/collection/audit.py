@@ -18,13 +18,11 @@ import pyarrow as pa
 from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Knowledge
 from catalog.collection.matching import KINDRED, OF_OTHERS
 from catalog.collection.normalise import (
-    about,
     contrast,
     difference,
     grams,
     name_key,
     numbers,
-    places,
     representation,
     tokens,
     topic,
@@ -59,8 +57,6 @@ _OF_THE_WHOLE = (
     "other_period", "other_group", "other_place", "other_part", "other_title", "same_agency", "other_topic",
     "generic_elsewhere",    "addition", "held_apart",
 )  # fmt: skip
-_OTHER_TITLE = 0.3  # likeness of topics below which two resources are about other things
-_PART_LENGTH, _OF_ONE_SERIES = 8, 0.4  # of what two titles of a series differ by, and what they share
 
 SCORED = pa.schema(
     [
@@ -381,7 +377,7 @@ class PairScorer:
         if self.scorer.identifies(one.name):
             seen = [found for found in seen if found.code not in OF_OTHERS]
         seen += company(others)
-        seen += _of_titles(row, self.scorer)
+        seen += _of_titles(row, one, other, self.scorer)
         score = model.score(self.scorer.weigh(seen))
         codes = [found.code for found in seen]
         band = model.band(score, codes)
@@ -395,29 +391,15 @@ class PairScorer:
         }  # fmt: skip
 
 
-def _of_titles(row: Mapping[str, Any], scorer: Scorer) -> Iterator[Evidence]:
-    """What sets the resources apart, one reason: one agency keeps both, they are of another place or period, of
-    another part of one series (观音 ≠ 大溪), or about other things. That both titles name the item tells nothing."""
-    one, other = row["title_one"], row["title_other"]
-    areas, periods = (places(one), places(other)), (period(one), period(other))
-    cut = difference(about(one), about(other))
+def _of_titles(row: Mapping[str, Any], one: Side, other: Side, scorer: Scorer) -> Iterator[Evidence]:
+    """What sets the resources apart: one agency keeps both, or their titles tell. That both titles name the item
+    tells nothing."""
     if row["within"]:
         yield Evidence("same_agency")
-    elif not (areas[0] <= areas[1] or areas[1] <= areas[0]):
-        said = (("one", _listed(areas[0] - areas[1])), ("other", _listed(areas[1] - areas[0])))
-        yield Evidence("other_place", values=said)
-    elif periods[0] != periods[1]:
+    elif (periods := (period(row["title_one"]), period(row["title_other"])))[0] != periods[1]:
         yield Evidence("other_part", values=(("one", periods[0]), ("other", periods[1])))
-    elif cut.shared >= _OF_ONE_SERIES and cut.left and cut.right and len(cut.pair[1]) <= _PART_LENGTH:
-        yield Evidence("other_part", values=(("one", " ".join(cut.left)), ("other", " ".join(cut.right))))
     else:
-        named = topic(row["key_one"]) & topic(row["key_other"]) & topic(one) & topic(other)
-        if scorer.overlap(topic(one) - named, topic(other) - named) < _OTHER_TITLE:
-            yield Evidence("other_title")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return "、".join(sorted(names))
+        yield from scorer.of_titles(one.context, other.context, topic(one.name) & topic(other.name))
 
 
 @lru_cache(maxsize=65536)

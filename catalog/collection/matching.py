@@ -36,7 +36,10 @@ _NEAR_RESOURCES = 20  # whose names are looked through for the same kind of valu
 # Profiles of one name that are compared in full, nearest in topic: of the element itself, of similar names.
 _PROFILES_OF_SAME, _PROFILES_OF_SIMILAR = 12, 3
 KINDRED = 3  # other planned items in a resource that make its topic the plan's
-OF_OTHERS = ("other_topic", "other_population", "generic_elsewhere", "foreign", "unrelated")
+OF_OTHERS = (
+    "other_topic", "other_population", "generic_elsewhere", "foreign", "unrelated", "other_title", "other_part",
+)  # fmt: skip
+_SAME_OBJECTS = ("same_population", "kindred_population")
 _COVERING_RESOURCES = 50
 # Cost of a resource in the smallest covering set: what is had for the asking comes before what is negotiated.
 _COST = {"unconditional": 1.0, "conditional": 1.5, "not_shared": 4.0}
@@ -309,12 +312,17 @@ class CatalogProfiles:
     def _of_context(self, plan: _Plan, resource: int, *, generic: bool, identifies: bool) -> list[Evidence]:
         """`identifies`: the topics do not count against, as the item identifies its object everywhere."""
         if (resource, generic) not in plan.contexts:
-            plan.contexts[resource, generic] = list(
+            context = self.index.contexts[resource]
+            seen = list(
                 self.scorer.of_contexts(
-                    plan.context, self.index.contexts[resource], generic=generic,
+                    plan.context, context, generic=generic,
                     topical=min(float(plan.topical[resource]), 1.0), kin=float(plan.kin[resource]),
                 )
             )  # fmt: skip
+            # Of the same people or things, as the plan says itself, titles need not agree.
+            if not (plan.context.population and any(one.code in _SAME_OBJECTS for one in seen)):
+                seen += self.scorer.of_titles(plan.context, context)
+            plan.contexts[resource, generic] = seen
         found = plan.contexts[resource, generic]
         return [seen for seen in found if seen.code not in OF_OTHERS] if identifies else found
 

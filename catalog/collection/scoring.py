@@ -21,6 +21,7 @@ from catalog.collection.normalise import (
     head_kinds,
     name_key,
     numbers,
+    places,
     population_kinds,
     representation,
     topic,
@@ -37,6 +38,8 @@ _VERY_SIMILAR = 0.7
 _ONE_WORD = 2  # characters
 KINSHIP = 0.4  # from where on resources are about the same objects
 _OTHER_TOPIC, _TOPIC_OF_GENERIC = 0.1, 0.4  # likeness of topics below which they count as different
+_OTHER_TITLE = 0.3  # likeness of titles below which two resources are about other things
+_PART_LENGTH, _OF_ONE_SERIES = 8, 0.4  # of what two titles of a series differ by, and what they share
 _CLEAR_LEAD = 0.3  # in likeness, over the next name of the resource
 _MEANINGS = (
     ("similar_meaning", 0.4, 0.7),
@@ -76,6 +79,11 @@ class Context:
     def about(self) -> frozenset[str]:
         """Tokens of the topic."""
         return topic(f"{self.title} {self.population}")
+
+    @cached_property
+    def of_title(self) -> frozenset[str]:
+        """Tokens of the title alone."""
+        return topic(self.title)
 
     @cached_property
     def said(self) -> str:
@@ -381,6 +389,24 @@ class Scorer:
                 yield Evidence("other_topic")
             if generic and max(share, kin) < _TOPIC_OF_GENERIC:
                 yield Evidence("generic_elsewhere")
+
+    def of_titles(
+        self, plan: Context, held: Context, named: frozenset[str] = frozenset()
+    ) -> Iterator[Evidence]:
+        """What leaves every match of two titles to people, one reason: another place, another part of one
+        series (观音 ≠ 大溪), or other subjects once what is `named` there is left out."""
+        areas = places(plan.title), places(held.title)
+        cut = difference(plan.bare_title, held.bare_title)
+        if not (areas[0] <= areas[1] or areas[1] <= areas[0]):
+            yield _two(
+                "other_place", "、".join(sorted(areas[0] - areas[1])), "、".join(sorted(areas[1] - areas[0]))
+            )
+        elif cut.shared >= _OF_ONE_SERIES and cut.left and cut.right and len(cut.pair[1]) <= _PART_LENGTH:
+            yield _two("other_part", " ".join(cut.left), " ".join(cut.right))
+        elif plan.of_title and held.of_title:
+            said = named & plan.of_title & held.of_title
+            if self.overlap(plan.of_title - said, held.of_title - said) < _OTHER_TITLE:
+                yield Evidence("other_title")
 
     def overlap(self, one: frozenset[str], other: frozenset[str]) -> float:
         """Cosine of two token sets, 0-1, in which words that every title has weigh little."""
