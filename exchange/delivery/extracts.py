@@ -306,7 +306,8 @@ def _as_table(
     reader = arrow_csv.open_csv(
         plain,
         read_options=arrow_csv.ReadOptions(block_size=4 * PIECE_BYTES, use_threads=False),
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        # The line of one column that holds nothing is empty, and is a row all the same.
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=arrow_csv.ConvertOptions(
             column_types=schema,
             null_values=[""],

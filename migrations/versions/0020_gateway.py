@@ -46,6 +46,9 @@ def upgrade() -> None:
             sequence bigint NOT NULL,
             CONSTRAINT pk_quota_lease PRIMARY KEY (agreement_id, day, client_id)
         );
+        ALTER TABLE quota_lease ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY sight ON quota_lease USING ((SELECT sees_all())
+            OR EXISTS (SELECT FROM agreement AS a WHERE a.id = quota_lease.agreement_id)) WITH CHECK (true);
         CREATE INDEX ix_gateway_agency_id ON gateway (agency_id);
         CREATE TRIGGER guard_state BEFORE INSERT OR UPDATE OF state ON gateway
             FOR EACH ROW EXECUTE FUNCTION guard_state('gateway');

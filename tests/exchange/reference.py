@@ -11,6 +11,7 @@ import hmac
 import math
 import re
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -88,7 +89,7 @@ def like(text: str, pattern: str) -> bool:
 
 
 def reference_mask(mask: Mask, value: Any, key: bytes) -> Any:  # noqa: PLR0911, PLR0912
-    written = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    written = str(value) if isinstance(value, int | str | date) and not isinstance(value, bool) else None
     match mask:
         case Unmasked():
             return value

@@ -17,6 +17,7 @@ from app.kernel.keys import ServiceKeys
 from exchange.agreements import service
 from exchange.agreements.models import Agreement
 from exchange.delivery import gateways
+from tests.delivery.systems import system
 from tests.exchange.world import START, Json, World, terms, to
 
 CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
@@ -130,8 +131,12 @@ def test_the_parties_do_not_lift_the_authoritys_suspension(world: World) -> None
 
 def test_the_gateway_gets_the_new_version_under_the_same_mask_key(world: World, keys: ServiceKeys) -> None:
     first = world.agreed()
+    client = system(world, "civil", Scope.GATEWAY)
     gateway = replace(
-        world.town.actor("civil", CLERK), kind=ActorKind.CLIENT, scopes=frozenset({Scope.GATEWAY})
+        world.town.actor("civil", CLERK),
+        id=client.id,
+        kind=ActorKind.CLIENT,
+        scopes=frozenset({Scope.GATEWAY}),
     )
     before = gateways.read_state(world.session, gateway, keys, since=None)
     assert before is not None
