@@ -132,8 +132,8 @@ def running(
     try:
         supervisor.add("control plane", [*python, "app.api", host, str(port)], environment)
         supervisor.add("worker", [*python, "app.cli", "worker"], environment)
-        add_gateway(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
         wait_ready(f"http://{host}:{port}/readyz", supervisor)
+        add_gateway(supervisor, settings, host=host, port=port, gateway_port=gateway_port)
         if supervisor.has("gateway"):
             wait_ready(f"http://{host}:{gateway_port}/readyz", supervisor)
         with _noted(settings, port):
