@@ -82,6 +82,7 @@ class Year:
         self._number = count()
         with self.transaction() as session:
             self.people = self._peopled(session)
+            self.parties = list(self.people)[1:]
             self.resources = self._published(session)
 
     @contextmanager
@@ -90,23 +91,29 @@ class Year:
             yield session
 
     def _peopled(self, session: Session) -> dict[UUID, dict[str, Actor]]:
-        """Two levels: a city and five districts, an authority in each, bureaus in all of them."""
-        root = agencies.root_jurisdiction(session).code
+        """Two levels: a city and five districts, an authority in each, bureaus in all of them; and the authority
+        above the city, which asks for nothing and decides where the city's own is a party."""
+        root = agencies.root_jurisdiction(session)
+        people = self._agencies(session, root.id, root.code, 1)
         codes = ["995500"] + [f"99550{n}" for n in range(1, 6)]
-        people = {}
         for number, code in enumerate(codes):
             place = agencies.register_jurisdiction(
                 session, code=code, name=f"第{number}区", name_en=f"Place {number}", by=OPERATOR,
-                parent_code=codes[0] if number else root,
+                parent_code=codes[0] if number else root.code,
             )  # fmt: skip
-            for n in range(AGENCIES // len(codes)):
-                agency = agencies.register_agency(
-                    session, name=f"{code}第{n}局", jurisdiction_id=place.id, authority=n == 0, verified=False, by=OPERATOR
-                )  # fmt: skip
-                people[agency.id] = {
-                    role: self._actor(session, agency.id, Role(role.rstrip("2")))
-                    for role in ("clerk", "approver", "mediator", "mediator2")
-                }
+            people |= self._agencies(session, place.id, code, AGENCIES // len(codes))
+        return people
+
+    def _agencies(self, session: Session, place: UUID, code: str, count: int) -> dict[UUID, dict[str, Actor]]:
+        people = {}
+        for n in range(count):
+            agency = agencies.register_agency(
+                session, name=f"{code}第{n}局", jurisdiction_id=place, authority=n == 0, verified=False, by=OPERATOR
+            )  # fmt: skip
+            people[agency.id] = {
+                role: self._actor(session, agency.id, Role(role.rstrip("2")))
+                for role in ("clerk", "approver", "mediator", "mediator2")
+            }
         return people
 
     @staticmethod
@@ -135,7 +142,7 @@ class Year:
                     }
                 ),
             )
-            for n, agency_id in enumerate(self.people)
+            for n, agency_id in enumerate(self.parties)
         ]  # fmt: skip
         upsert_imported(session, incoming, source="year", as_state="published", by=OPERATOR)
         session.flush()
@@ -202,7 +209,7 @@ class Year:
     def ask(self, session: Session) -> None:
         """Somebody asks somebody else for a resource; what becomes of it is drawn here."""
         resource, provider = self.random.choice(self.resources)
-        requester = self.random.choice([agency for agency in self.people if agency != provider])
+        requester = self.random.choice([agency for agency in self.parties if agency != provider])
         wanted = Terms.model_validate(
             terms(
                 resource, valid_from=str(legal_date(self.moment)), retention_days=self.random.randrange(1, 90),
