@@ -20,7 +20,7 @@ run: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
-# Long proofs: kills at random moments under load.
+# Long proofs: kills at random moments under load, a simulated year of a thousand requests, long random histories, …
 soak: .venv/ready
 	ZHENGTONG_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n 0 -m soak
 

@@ -40,7 +40,7 @@ from exchange import use as exchange_use
 from exchange.agreements import service as agreements
 from exchange.corrections import service as corrections
 from exchange.delivery.anomalies import mark_anomalies
-from exchange.disputes import service as disputes
+from exchange.disputes import clocks as disputes
 from exchange.negotiations import clocks as negotiations
 from exchange.telling import digests, webhooks
 

@@ -10,12 +10,14 @@ import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from app.kernel.calendar import BEIJING
 from app.kernel.text import Locale, Text
 
 
@@ -60,6 +62,33 @@ class Paper:
     title: str
     number: str
     sections: Sequence[Section]
+
+
+class Say(Protocol):
+    """Chinese or English, whichever the paper is in."""
+
+    def __call__(self, zh: str, en: str, **values: object) -> str: ...
+
+
+def speaker(locale: Locale) -> Say:
+    """What says things in this language; `values` fill the places named in them."""
+
+    def say(zh: str, en: str, **values: object) -> str:
+        return Text(zh, en).with_(**values).in_(locale) if values else Text(zh, en).in_(locale)
+
+    return say
+
+
+def written(moment: datetime, locale: Locale) -> str:
+    """A moment by the legal clock, to the second."""
+    there = moment.astimezone(BEIJING)
+    zone = "（北京时间）" if locale == "zh-CN" else " (UTC+8)"
+    return f"{day_of(there, locale)} {there:%H:%M:%S}{zone}"
+
+
+def day_of(day: date, locale: Locale) -> str:
+    """A day as documents write it."""
+    return f"{day.year}年{day.month}月{day.day}日" if locale == "zh-CN" else f"{day:%Y-%m-%d}"
 
 
 _STYLE = """

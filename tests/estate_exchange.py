@@ -147,7 +147,7 @@ class ExchangePart(Part):
         ruling = {"outcome": "deny", "reasons": "用途与职责不符", "legal_basis": "809-20"}
         opened = world.act(world.refused(), "open_dispute", "health", APPROVER, WHY, expect=201)
         self._add("dispute.list", "-", Call())
-        self._add("dispute.read dispute.events", "opened", on(opened))
+        self._add("dispute.read dispute.events dispute.document", "opened", on(opened))
         self._add("dispute.admit", "opened", on(opened))
         self._add("dispute.decline dispute.refer dispute.withdraw", "opened", on(opened, WHY))
         settled = {"agreement_id": self.agreement["id"]}

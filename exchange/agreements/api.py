@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,6 @@ from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadline
 from app.identity.permissions import permit, permit_acts, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
-from app.kernel.errors import NotAcceptable
 from app.kernel.idempotency import CreatingRoute
 from app.kernel.wire import (
     ExpectedVersion,
@@ -31,7 +30,7 @@ from app.kernel.wire import (
     page,
     set_version,
 )
-from exchange import paper
+from exchange import paper, printing
 from exchange.agreements import document, odrl, service, succession
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
@@ -241,10 +240,10 @@ def read_odrl(asked: Annotated[Asked[Agreement], _asked("odrl")]) -> Response:
 def read_document(asked: Annotated[Asked[Agreement], _asked("document")], request: Request) -> Response:
     """The agreement in the language asked for (`Accept-Language`): as a page to read and print, as PDF
     (`Accept: application/pdf`) or as ODRL (`Accept: application/ld+json`). Errors: NotAcceptable."""
-    if (wanted := _wanted(request, paper.PDF, odrl.MEDIA_TYPE)) == odrl.MEDIA_TYPE:
+    if (wanted := printing.wanted(request, paper.PDF, odrl.MEDIA_TYPE)) == odrl.MEDIA_TYPE:
         return JSONResponse(odrl.to_odrl(asked.case), media_type=odrl.MEDIA_TYPE, headers={"Vary": "Accept"})
     written = document.agreement_paper(asked.session, asked.case, request.state.locale)
-    return _on_paper(written, wanted, f"agreement-{asked.case.id}")
+    return printing.on_paper(written, wanted, f"agreement-{asked.case.id}")
 
 
 @router.get(
@@ -254,31 +253,7 @@ def read_document(asked: Annotated[Asked[Agreement], _asked("document")], reques
 def read_disposal(asked: Annotated[Asked[Agreement], _asked("disposal")], request: Request) -> Response:
     """处置证明: the certificate of disposal, as a page or as PDF. Errors: NotFound before it is given."""
     written = document.disposal_paper(asked.session, asked.case, request.state.locale)
-    return _on_paper(written, _wanted(request, paper.PDF), f"disposal-{asked.case.id}")
-
-
-def _wanted(request: Request, *others: str) -> str:
-    """The first content type of `Accept` that there is: a page, or one of the others."""
-    kinds = {
-        "text/html": "text/html",
-        "text/*": "text/html",
-        "*/*": "text/html",
-        **{kind: kind for kind in others},
-    }
-    if odrl.MEDIA_TYPE in others:
-        kinds |= {"application/json": odrl.MEDIA_TYPE, "application/*": odrl.MEDIA_TYPE}
-    for part in request.headers.get("accept", "*/*").split(","):
-        if (kind := part.partition(";")[0].strip().lower()) in kinds:
-            return kinds[kind]
-    raise NotAcceptable(available=["text/html", *others])
-
-
-def _on_paper(written: paper.Paper, wanted: str, name: str) -> Response:
-    headers = {"Content-Language": written.locale, "Vary": "Accept, Accept-Language"}
-    if wanted == paper.PDF:
-        headers["Content-Disposition"] = f'inline; filename="{name}.pdf"'
-        return Response(paper.to_pdf(written), media_type=paper.PDF, headers=headers)
-    return HTMLResponse(paper.to_html(written), headers={**headers, "Content-Security-Policy": paper.POLICY})
+    return printing.on_paper(written, printing.wanted(request, paper.PDF), f"disposal-{asked.case.id}")
 
 
 @router.post("/{id}/suspend", operation_id="agreement.suspend")

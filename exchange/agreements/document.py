@@ -5,15 +5,13 @@ Owns the wording; the looks are `exchange.paper`'s, what was agreed is the agree
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Protocol
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.identity.models import Person
-from app.kernel.calendar import BEIJING
 from app.kernel.errors import NotFound
 from app.kernel.law import cite
 from app.kernel.text import Locale, Text
@@ -21,7 +19,7 @@ from catalog.resources.codes import UPDATE_CYCLES
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, ORIGINS
 from exchange.negotiations.consents import consents_to
-from exchange.paper import Code, Facts, Paper, Section, Table, Words
+from exchange.paper import Code, Facts, Paper, Section, Table, Words, day_of, speaker, written
 from exchange.parties import names_of
 from exchange.terms import METHOD_NAMES, Terms
 from exchange.told import records_of, told
@@ -36,7 +34,7 @@ _BASES = {"negotiated": "809-20, 809-22", "policy": "809-14, 809-21", "ruling": 
 
 def agreement_paper(session: Session, agreement: Agreement, locale: Locale) -> Paper:
     """The agreement with all its terms, who consented and what attests it."""
-    say, terms = _speaker(locale), agreement.typed
+    say, terms = speaker(locale), agreement.typed
     names = names_of(session, {agreement.requester_id, agreement.provider_id, agreement.authority_id})
     parties = [
         (say("需求方", "Requester"), names[agreement.requester_id].in_(locale)),
@@ -70,7 +68,7 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
     it is given."""
     if agreement.disposed_on is None:
         raise NotFound(Text("处置证明尚未出具。", "The disposal is not certified yet."))
-    say, terms = _speaker(locale), agreement.typed
+    say, terms = speaker(locale), agreement.typed
     names = names_of(session, {agreement.requester_id, agreement.provider_id})
     signer = session.scalars(select(Person.name).where(Person.id == agreement.disposed_by)).one()
     titles = [part.title.in_(locale) for part in told(terms, records_of(session, agreement.resource_ids))]
@@ -81,7 +79,7 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
         (say("所涉资源", "Resources"), say("、", ", ").join(titles)),
         (say("约定的处置方式", "Disposal agreed"), terms.disposal or "—"),
         (say("实际处置方式", "Disposal done"), agreement.disposal or ""),
-        (say("处置日期", "Disposed on"), _day(agreement.disposed_on, locale)),
+        (say("处置日期", "Disposed on"), day_of(agreement.disposed_on, locale)),
         (say("协议状态", "State of the agreement"), AGREEMENT.states[agreement.state].in_(locale)),
         (say("依据", "Legal basis"), cite("809-27").in_(locale)),
         (say("协议摘要值", "Hash of the agreement"), Code(agreement.content_hash)),
@@ -98,19 +96,8 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
     )  # fmt: skip
 
 
-class _Say(Protocol):
-    def __call__(self, zh: str, en: str, **values: object) -> str: ...
-
-
-def _speaker(locale: Locale) -> _Say:
-    def say(zh: str, en: str, **values: object) -> str:
-        return Text(zh, en).with_(**values).in_(locale) if values else Text(zh, en).in_(locale)
-
-    return say
-
-
 def _content(session: Session, agreement: Agreement, locale: Locale) -> list[Table | Words | Facts]:
-    say = _speaker(locale)
+    say = speaker(locale)
     blocks: list[Table | Words | Facts] = []
     heads = say("信息项", "Item"), say("代码", "Code"), say("脱敏方式", "Mask")
     for part in told(agreement.typed, records_of(session, agreement.resource_ids)):
@@ -134,7 +121,7 @@ def _content(session: Session, agreement: Agreement, locale: Locale) -> list[Tab
 
 
 def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
-    say, quota = _speaker(locale), terms.quota
+    say, quota = speaker(locale), terms.quota
     at_once = say("，同时至多 {n} 次", ", {n} calls at once", n=quota.concurrent_calls)
     how_often = UPDATE_CYCLES[terms.frequency].in_(locale) if terms.frequency else say("按需", "as needed")
     return [
@@ -143,7 +130,7 @@ def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
         (
             say("有效期", "Term"),
             say(
-                "{a}至{b}", "{a} to {b}", a=_day(terms.valid_from, locale), b=_day(terms.valid_until, locale)
+                "{a}至{b}", "{a} to {b}", a=day_of(terms.valid_from, locale), b=day_of(terms.valid_until, locale)
             ),
         ),
         (
@@ -160,14 +147,14 @@ def _conduct(terms: Terms, locale: Locale) -> list[tuple[str, str]]:
 
 
 def _evidence(session: Session, agreement: Agreement, locale: Locale) -> list[tuple[str, str]]:
-    say = _speaker(locale)
+    say = speaker(locale)
     rows = [
-        (say("{side}同意", "{side} consented", side=side), f"{who.in_(locale)} · {_written(at, locale)}")
+        (say("{side}同意", "{side} consented", side=side), f"{who.in_(locale)} · {written(at, locale)}")
         for side, who, at in _consents(session, agreement)
     ]
     if agreement.ruling_id:
         rows.append((say("裁决", "Ruling"), Code(agreement.ruling_id)))
-    rows.append((say("生效时间", "In force since"), _written(agreement.in_force_at, locale)))
+    rows.append((say("生效时间", "In force since"), written(agreement.in_force_at, locale)))
     if agreement.supersedes_id:
         rows.append((say("取代", "Supersedes"), Code(agreement.supersedes_id)))
     if agreement.succession:
@@ -193,13 +180,3 @@ def _consents(session: Session, agreement: Agreement) -> list[tuple[Text, Text, 
         for side in SIDES
         if side in given
     ]
-
-
-def _written(moment: datetime, locale: Locale) -> str:
-    there = moment.astimezone(BEIJING)
-    zone = "（北京时间）" if locale == "zh-CN" else " (UTC+8)"
-    return f"{_day(there, locale)} {there:%H:%M:%S}{zone}"
-
-
-def _day(day: date, locale: Locale) -> str:
-    return f"{day.year}年{day.month}月{day.day}日" if locale == "zh-CN" else f"{day:%Y-%m-%d}"

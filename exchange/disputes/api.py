@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, File, Query, Response, UploadFile
+from fastapi import APIRouter, File, Query, Request, Response, UploadFile
 from sqlalchemy.orm import Session
 
 from app.identity.cases import AgencyRef, Asked, DeadlineOut, EventOut, deadlines_out, events_out, guarded
@@ -27,14 +27,16 @@ from app.kernel.wire import (
     page,
     set_version,
 )
+from exchange import printing
 from exchange.agreements.service import live_agreement_of
 from exchange.attachments import AttachmentOut, Quarantine, attachments_of, download
-from exchange.disputes import compliance, service
+from exchange.disputes import compliance, docket, service
 from exchange.disputes.models import Dispute, Ruling, Statement
 from exchange.disputes.states import CAUSES, DISPUTE, OUTCOMES
 from exchange.negotiations.case import find_negotiation
 from exchange.negotiations.consents import consents_to, versions_for
 from exchange.negotiations.models import Negotiation, TermsVersion
+from exchange.paper import PDF
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms
 from exchange.wire import OptionalReason, Reason, ToTerms, VersionOut, Waiting
@@ -47,6 +49,7 @@ permit(
     "dispute.read",
     "dispute.events",
     "dispute.attachment",
+    "dispute.document",
     roles=(Role.CLERK, Role.APPROVER, Role.MEDIATOR, Role.AUDIT_ADMINISTRATOR),
     scope=Scope.CLERK,
 )
@@ -230,7 +233,17 @@ def read_dispute(asked: Annotated[Asked[Dispute], _asked("read")]) -> DisputeOut
 def list_events(asked: Annotated[Asked[Dispute], _asked("events")]) -> list[EventOut]:
     """The dispute's history, oldest first; the authority's drafting is its own."""
     sides = parties_of(asked.by, asked.case)
-    return events_out(asked.session, DISPUTE, asked.case.id, sides=sides, private=frozenset({"draft_ruling"}))
+    return events_out(asked.session, DISPUTE, asked.case.id, sides=sides, private=docket.PRIVATE)
+
+
+@router.get(
+    "/disputes/{id}/document", operation_id="dispute.document", response_class=Response,
+    responses={200: {"content": {"text/html": {}, PDF: {}}}},
+)  # fmt: skip
+def read_document(asked: Annotated[Asked[Dispute], _asked("document")], request: Request) -> Response:
+    """案卷: the whole docket in the language asked for, as a page or as PDF. Errors: NotAcceptable."""
+    written = docket.docket_paper(asked.session, asked.case, request.state.locale, by=asked.by)
+    return printing.on_paper(written, printing.wanted(request, PDF), f"dispute-{asked.case.id}")
 
 
 @router.post("/disputes/{id}/admit", operation_id="dispute.admit")

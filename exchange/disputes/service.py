@@ -17,7 +17,6 @@ from app.identity.profiles import start_clock
 from app.kernel import deadlines, history
 from app.kernel.actor import Actor, system_actor
 from app.kernel.clock import new_id, now
-from app.kernel.deadlines import Consequence, DeadlineRow
 from app.kernel.errors import Fault, Invalid, SameHand, WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
@@ -42,7 +41,7 @@ from exchange.disputes.states import (
     UNDECIDED,
 )
 from exchange.negotiations import consents
-from exchange.negotiations.models import Negotiation, TermsVersion
+from exchange.negotiations.models import Consent, Negotiation, TermsVersion
 from exchange.negotiations.service import hand_over_to_dispute, reopen_negotiation
 from exchange.parties import (
     SYSTEM_PARTIES,
@@ -55,7 +54,6 @@ from exchange.parties import (
 from exchange.terms import Terms
 
 KIND = DISPUTE.kind
-CLOCK = system_actor("clock")
 BY_RULING = system_actor("ruling")
 _RULING_PARTY: frozenset[Party] = frozenset({"ruling"})
 
@@ -74,9 +72,8 @@ def open_dispute(
         authority_id=deciding_authority(session, negotiation.requester_id, negotiation.provider_id),
     )  # fmt: skip
     data = {"negotiation": str(negotiation.id), "cause": cause, "authority": str(dispute.authority_id)}
-    history.create(
-        session, dispute, DISPUTE, "open", by=by, parties=frozenset({"requester"}), reason=reason, data=data
-    )  # fmt: skip
+    parties: frozenset[Party] = frozenset({"requester"})
+    history.create(session, dispute, DISPUTE, "open", by=by, parties=parties, reason=reason, data=data)
     return dispute
 
 
@@ -117,16 +114,22 @@ def allowed_acts(session: Session, dispute: Dispute, *, by: Actor) -> list[str]:
     acts = DISPUTE.allowed(dispute.state, parties_of(by, dispute), by.roles)
     draft = session.get(Ruling, dispute.draft_ruling_id) if dispute.draft_ruling_id else None
     drafter = draft is not None and draft.drafted_by == by.id
-    acts = [act for act in acts if hindrance(dispute, act) is None and not (act == "rule" and drafter)]
+    accepted = parties_of(by, dispute) & _accepted(session, dispute).keys()
+    acts = [act for act in acts if hindrance(session, dispute, act) is None]
+    acts = [act for act in acts if not ((act == "rule" and drafter) or (act == "accept" and accepted))]
     return sorted(acts, key=list(DISPUTE.acts).index)
 
 
-def hindrance(dispute: Dispute, act: str) -> Text | None:
+def hindrance(session: Session, dispute: Dispute, act: str) -> Text | None:
     """Why the moment does not allow an act that the state does; None where it does."""
     if act == "rule" and dispute.draft_ruling_id is None:
         return Text("裁决尚未拟定。", "No ruling is drafted yet.")
     if act == "report_noncompliance" and dispute.noncompliance_at:
         return Text("未履行情况已经报告。", "It is reported already.")
+    if act == "report_noncompliance":
+        ruling = ruling_in_effect(session, dispute)
+        if ruling is None or ruling.outcome == "deny":
+            return Text("裁决没有要求提供方履行的内容。", "The ruling asks nothing of the provider.")
     if act == "order_compliance" and not dispute.noncompliance_at:
         return Text("没有人报告裁决未得到履行。", "Nobody has reported that the ruling is not carried out.")
     return None
@@ -258,7 +261,7 @@ def accept_proposal(
     event = step(session, dispute, "accept", by=by, version=version, data={"terms_hash": to_hash})
     assert dispute.proposal_id is not None
     proposal = session.get_one(TermsVersion, dispute.proposal_id)
-    given = consents.consents_to(session, {proposal.id})[proposal.id]
+    given = _accepted(session, dispute)
     side: consents.Side = "requester" if event.party == "requester" else "provider"
     if side in given:
         raise WrongMoment(Text("本方已经接受。", "Your side has accepted already."), state=PROPOSED)
@@ -272,6 +275,12 @@ def accept_proposal(
     step(session, dispute, "settle", by=EXCHANGE, parties=SYSTEM_PARTIES, data=data)
     deadlines.end(session, KIND, dispute.id, outcome="met")
     return agreement
+
+
+def _accepted(session: Session, dispute: Dispute) -> Mapping[str, Consent]:
+    """The consents to the mediator's proposal, by side."""
+    of = dispute.proposal_id
+    return consents.consents_to(session, {of})[of] if of else {}
 
 
 def decline_proposal(
@@ -362,7 +371,7 @@ def confirm_ruling(
     """Enter the government's decision that the ruling stands; `document` numbers it."""
     step(session, dispute, "confirm", by=by, version=version, reason=reason, data={"document": document})
     _change_ruled_agreement(session, dispute, "resume", reason)
-    _remand_if_so(session, dispute)
+    remand_if_so(session, dispute)
 
 
 def change_ruling(
@@ -385,7 +394,7 @@ def change_ruling(
     _change_ruled_agreement(session, dispute, "terminate", reasons)
     ruling = _write_ruling(session, dispute, outcome, reasons, legal_basis, directions, terms, by, document)
     _sign(session, dispute, ruling, by)
-    _remand_if_so(session, dispute)
+    remand_if_so(session, dispute)
     return ruling
 
 
@@ -400,7 +409,8 @@ def _change_ruled_agreement(
     change_agreement(session, agreement, act, by=BY_RULING, reason=reason, parties=_RULING_PARTY)
 
 
-def _remand_if_so(session: Session, dispute: Dispute) -> None:
+def remand_if_so(session: Session, dispute: Dispute) -> None:
+    """Reopen the negotiation where the ruling that now stands sends the parties back to it."""
     ruling = ruling_in_effect(session, dispute)
     if ruling is not None and ruling.outcome == "remand":
         assert ruling.directions is not None
@@ -466,40 +476,4 @@ def _write_ruling(
 
 
 def _start(session: Session, dispute: Dispute, duty: str) -> None:
-    start_clock(
-        session, whose=dispute.authority_id,
-        kind=KIND, subject_id=dispute.id, duty=duty,
-    )  # fmt: skip
-
-
-# --- Consequences of the clocks
-
-
-def _silence(session: Session, deadline: DeadlineRow) -> None:
-    """No statement stops nothing: who kept silent is recorded and the hearing goes on."""
-    dispute = session.get_one(Dispute, deadline.subject_id)
-    heard = {statement.party for statement in statements_of(session, dispute)}
-    silent = sorted({"requester", "provider"} - heard)
-    if silent:
-        history.record(
-            session, kind=KIND, subject_id=dispute.id, act="silence", by=CLOCK, party="clock", data={"silent": silent}
-        )  # fmt: skip
-
-
-def _ruling_overdue(session: Session, deadline: DeadlineRow) -> None:
-    dispute = session.get_one(Dispute, deadline.subject_id)
-    step(session, dispute, "mark_overdue", by=CLOCK, parties=frozenset({"clock"}))
-    dispute.overdue = True
-
-
-def _window_ends(session: Session, deadline: DeadlineRow) -> None:
-    dispute = session.get_one(Dispute, deadline.subject_id)
-    step(session, dispute, "become_final", by=CLOCK, parties=frozenset({"clock"}))
-    _remand_if_so(session, dispute)
-
-
-CONSEQUENCES: dict[str, Consequence] = {
-    STATEMENT: _silence,
-    RULING: _ruling_overdue,
-    REVIEW_WINDOW: _window_ends,
-}
+    start_clock(session, whose=dispute.authority_id, kind=KIND, subject_id=dispute.id, duty=duty)

@@ -163,6 +163,10 @@ class TestRuling:
     def test_denied_leaves_no_agreement(self, world: World) -> None:
         case = ruled(world, world.disputed(), "deny")
         assert (case["state"], case["agreement_id"]) == ("RULED", None)
+        asks = world.read(
+            "disputes", case["id"], "health"
+        )  # nothing, with which the provider could fail to comply
+        assert "report_noncompliance" not in asks["allowed"]
 
     def test_remand_opens_a_new_negotiation_when_final(self, world: World) -> None:
         case = ruled(world, world.disputed(), "remand", directions="缩小范围后十日内重新协商")
@@ -198,7 +202,7 @@ class TestProposal:
     def test_accepted_by_both_is_a_negotiated_agreement(self, world: World) -> None:
         case = self.proposed(world)
         case = world.act(case, "accept", "health", APPROVER, to(case["proposal"]))
-        assert case["state"] == "PROPOSED"
+        assert (case["state"], "accept" in case["allowed"]) == ("PROPOSED", False)
         world.act(case, "accept", "health", APPROVER, to(case["proposal"]), expect=409)
         case = world.act(case, "accept", "civil", APPROVER, to(case["proposal"]))
         assert (case["state"], case["deadlines"]) == ("SETTLED", [])

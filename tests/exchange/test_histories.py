@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -30,10 +31,13 @@ from app.kernel.actor import Role
 from app.kernel.calendar import legal_date
 from app.kernel.deadlines import DeadlineRow
 from app.kernel.history import Event
+from exchange.agreements import service as agreements
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, LIVE
+from exchange.disputes import service as disputes
 from exchange.disputes.models import Dispute, Ruling
 from exchange.disputes.states import DISPUTE
+from exchange.negotiations.case import allowed_acts as allowed_to_negotiators
 from exchange.negotiations.consents import consents_to
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.negotiations.states import NEGOTIATION, OPEN
@@ -54,17 +58,38 @@ SKIPPED = {
     "attach",  # takes a file
 }  # fmt: skip
 ENDING = {"withdraw", "decline", "terminate", "complete", "agree_end"}
+# What needs another beginning (an amendment, something unconditional) or another year: tested by itself as well.
+ELSEWHERE = {"offer_amendment", "supersede", "deem_consent", "expire", "remind_renewal"}
+OUTCOMES = ("grant", "deny", "remand")
+FULL = 42
+HISTORIES = int(os.environ.get("ZHENGTONG_HISTORIES", FULL))
 Who = tuple[str, Role, int]
 WHO = st.sampled_from(PEOPLE)
+
+
+def offered(world: World, resource: UUID) -> Json:
+    return world.offered(world.filed(resource), terms(resource, items=("name",)))
+
+
+def ruled(world: World, resource: UUID) -> Json:
+    drafted = {"reasons": "理由", "legal_basis": "809-28", "outcome": "grant", "terms": terms(resource)}
+    dispute = world.act(world.disputed(resource), "draft_ruling", "city_authority", Role.MEDIATOR, drafted)
+    signed = {"ruling_id": dispute["rulings"][-1]["id"]}
+    done: Json = world.act(dispute, "rule", "city_authority", Role.MEDIATOR, signed, number=2)
+    return done
+
+
+Beginning = Callable[[World, UUID], Json]
+# Where others have come so far already: from the filing few would.
+BEGINNINGS: list[Beginning] = [World.filed, offered, World.refused, World.disputed, ruled, World.agreed]
 
 
 class Stage:
     """A world with its people, to which every history comes as to a new one."""
 
     def __init__(self, world: World, connection: Connection) -> None:
-        self.world, self.did = world, Counter[str]()
-        for agency, role, number in PEOPLE:
-            world.town.person(agency, role, number=number)
+        self.world, self.did = world, Counter[tuple[str, str]]()
+        self.actors = {who: world.town.actor(who[0], who[1], number=who[2]) for who in PEOPLE}
         self.resource = world.publish()
         world.session.commit()
         self.connection = connection
@@ -73,26 +98,32 @@ class Stage:
 class Procedure(RuleBasedStateMachine):
     """One history: somebody does what is allowed, somebody tries what is not, or time passes to a deadline."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, begin: Beginning) -> None:
         super().__init__()
         self.stage, self.world, self.resource = stage, stage.world, stage.resource
+        self.done: set[tuple[str, str, str]] = set()
+        self.since = 0  # steps since time last passed
         self.before = stage.connection.begin_nested()
         self.moment = START
         with self.at_work():
-            self.world.filed(self.resource)
+            begin(self.world, self.resource)
+            self.begun = self.happened()
 
     def teardown(self) -> None:
-        acts = self.world.session.scalars(
-            select(Event.act).where(Event.kind.in_(["negotiation", "dispute", "agreement"]))
-        )
-        self.stage.did.update(acts)
+        self.stage.did.update(self.happened() - self.begun)
         with self.world.at(self.moment):  # signs everybody out
             self.world.session.rollback()
         self.before.rollback()
         self.world.session.expire_all()
 
+    def happened(self) -> Counter[tuple[str, str]]:
+        of = Event.kind.in_([machine.kind for machine in MACHINES.values()])
+        acts = self.world.session.execute(select(Event.kind, Event.act).where(of))
+        return Counter((kind, act) for kind, act in acts)
+
     def at_work(self) -> Any:
         self.moment += timedelta(minutes=1)
+        self.since += 1
         return clock.frozen(self.moment)
 
     @rule(who=WHO, data=st.data())
@@ -108,6 +139,26 @@ class Procedure(RuleBasedStateMachine):
             if wanted:
                 act = data.draw(st.sampled_from(wanted), label="act")
                 self.do(kind, case, act, who, data.draw(st.integers(1, 99)))
+
+    @rule(data=st.data())
+    def do_what_was_not_done(self, data: st.DataObject) -> None:
+        """Left to chance alone, hardly a history would come as far as an accepted proposal or a review."""
+        with self.at_work():
+            ways = [
+                (act, kind, id, who)
+                for kind, id in self.cases()
+                for who in PEOPLE
+                for act in self.allowed(kind, id, who)
+                if act not in SKIPPED and (kind, act, who[0]) not in self.done
+            ]
+            if data.draw(st.integers(0, 4)) > 0:
+                ways = [way for way in ways if way[0] not in ENDING] or ways
+            if ways:
+                acts = sorted({(kind, act) for act, kind, _, _ in ways})
+                kind, act = data.draw(st.sampled_from(acts), label="act")
+                ids = [(id, who) for other, of, id, who in ways if (of, other) == (kind, act)]
+                id, who = data.draw(st.sampled_from(ids), label="by whom")
+                self.do(kind, self.read(kind, id, who), act, who, data.draw(st.integers(1, 99)))
 
     @rule(who=WHO, data=st.data())
     def try_what_is_not_allowed(self, who: Who, data: st.DataObject) -> None:
@@ -129,9 +180,10 @@ class Procedure(RuleBasedStateMachine):
             assert answer.status_code in (403, 409), f"{act} by {who}: {answer.status_code} {answer.text}"
             assert self.read(kind, case["id"], who)["version"] == case["version"]
 
-    @precondition(lambda self: self.next_due() is not None)
+    @precondition(lambda self: self.since > 3 and self.next_due() is not None)
     @rule()
     def time_passes(self) -> None:
+        self.since = 0
         next_due = self.next_due()
         assert next_due is not None
         self.moment = max(self.moment, next_due)
@@ -155,8 +207,21 @@ class Procedure(RuleBasedStateMachine):
     def read(self, kind: str, id: UUID, who: Who) -> Json:
         return self.world.read(kind, id, who[0], who[1], number=who[2])
 
+    def allowed(self, kind: str, id: UUID, who: Who) -> list[str]:
+        session, by = self.world.session, self.stage.actors[who]
+        match session.get_one(MODELS[kind], id):
+            case Negotiation() as negotiation:
+                return allowed_to_negotiators(session, negotiation, by=by)
+            case Dispute() as dispute:
+                return disputes.allowed_acts(session, dispute, by=by)
+            case Agreement() as agreement:
+                return agreements.allowed_acts(agreement, by=by)
+            case other:
+                raise AssertionError(other)
+
     def do(self, kind: str, case: Json, act: str, who: Who, drawn: int) -> None:
         agency, role, number = who
+        self.done.add((kind, act, who[0]))
         path = f"/{kind}/{case['id']}/{act}"
         body, expect = self.body(kind, case, act, drawn), 201 if act == "open_dispute" else 200
         self.world.call(
@@ -178,14 +243,19 @@ class Procedure(RuleBasedStateMachine):
             "agree_in_principle": {"points": [{"text": "期限待定"}]},
             "certify_disposal": {"disposed_on": legal_date(self.moment).isoformat(), "disposal": "已销毁"},
             "admit": None,
-            "draft_ruling": {"outcome": "grant", "reasons": "理由", "legal_basis": "809-28", "terms": drawn},
+            "draft_ruling": self.ruling(OUTCOMES[days % len(OUTCOMES)], drawn),
             "rule": {"ruling_id": rulings[-1]["id"]},
             "confirm": {"document": "文号1", "reason": "维持"},
-            "change": {"document": "文号2", "outcome": "deny", "reasons": "理由", "legal_basis": "809-28"},
+            "change": {"document": "文号2", **self.ruling(OUTCOMES[days % len(OUTCOMES)], drawn)},
         }
         if act in ("offer", "counter_offer", "agree", "accept"):
             return to(case[read]) if case.get(read) else {"terms_hash": "0" * 64}
         return special.get(act, {"reason": "理由"})
+
+    @staticmethod
+    def ruling(outcome: str, drawn: Json) -> Json:
+        special: dict[str, Json] = {"grant": {"terms": drawn}, "remand": {"directions": "按所附条款重新协商"}}
+        return {"outcome": outcome, "reasons": "理由", "legal_basis": "809-28", **special.get(outcome, {})}
 
     @invariant()
     def what_holds_at_every_moment(self) -> None:
@@ -219,21 +289,28 @@ def stage(world: World, one_transaction: OneTransaction) -> Stage:
     return Stage(world, one_transaction.connection)
 
 
-def play(stage: Stage, *, histories: int, steps: int, derandomize: bool) -> None:
+def play(stage: Stage, begin: Beginning, *, histories: int, steps: int, derandomize: bool) -> None:
     limits = settings(
         max_examples=histories, stateful_step_count=steps, derandomize=derandomize, deadline=None, database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate, *[Phase.shrink] * derandomize],
     )  # fmt: skip
-    machine: Any = partial(Procedure, stage)
+    machine: Any = partial(Procedure, stage, begin)
     run_state_machine_as_test(machine, settings=limits)
 
 
 def test_whatever_happens_the_procedure_holds(stage: Stage) -> None:
-    play(stage, histories=4, steps=10, derandomize=True)
+    play(stage, World.filed, histories=4, steps=10, derandomize=True)
 
 
 @pytest.mark.soak
 def test_whatever_happens_for_long_the_procedure_holds(stage: Stage) -> None:
-    play(stage, histories=int(os.environ.get("ZHENGTONG_HISTORIES", "40")), steps=40, derandomize=False)
+    """From every beginning; at full length until every act has been done, and no longer than three times that."""
+    acts = {(machine.kind, row.act) for machine in MACHINES.values() for row in machine.rows}
+    asked = {(kind, act) for kind, act in acts if act not in SKIPPED | ELSEWHERE}
+    for _ in range(3):
+        for begin in BEGINNINGS:
+            play(stage, begin, histories=-(-HISTORIES // len(BEGINNINGS)), steps=40, derandomize=False)
+        if asked <= set(stage.did) or HISTORIES < FULL:
+            break
     print(stage.did.most_common())
-    assert {"offer", "accept", "agree", "refuse", "mark_overdue", "open_dispute", "admit"} <= set(stage.did)
+    assert asked <= set(stage.did) or HISTORIES < FULL

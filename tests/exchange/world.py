@@ -21,7 +21,7 @@ from catalog.resources import service as resources
 from catalog.resources.record import ResourceRecord
 from catalog.resources.review import FilingStatement
 from exchange.agreements.service import CONSEQUENCES as OF_AGREEMENTS
-from exchange.disputes.service import CONSEQUENCES as OF_DISPUTES
+from exchange.disputes.clocks import CONSEQUENCES as OF_DISPUTES
 from exchange.negotiations.clocks import CONSEQUENCES as OF_NEGOTIATIONS
 from tests.factories import Town
 
@@ -208,18 +208,18 @@ class World:
         self.act(negotiation, "refuse", "civil", Role.APPROVER, body)
         return self.read("negotiations", negotiation["id"], "health")
 
-    def disputed(self) -> Json:
+    def disputed(self, resource: UUID | None = None) -> Json:
         """An admitted dispute about a refusal, as the city's mediator reads it."""
-        negotiation = self.refused()
+        negotiation = self.refused(resource)
         opened = self.act(
             negotiation, "open_dispute", "health", Role.APPROVER, {"reason": "拒绝没有依据"}, expect=201
         )
         admitted: Json = self.act(opened, "admit", "city_authority", Role.MEDIATOR)
         return admitted
 
-    def agreed(self, **changes: Any) -> Json:
+    def agreed(self, resource: UUID | None = None, **changes: Any) -> Json:
         """An agreement in force, negotiated, as its provider reads it."""
-        negotiation = self.filed(self.publish(), **changes)
+        negotiation = self.filed(resource or self.publish(), **changes)
         done = self.act(negotiation, "agree", "civil", Role.APPROVER, to(negotiation["terms"]))
         return self.read("agreements", done["agreement_id"], "civil")
 

@@ -171,7 +171,7 @@ def _case(seen: Seen[Dispute], act: str, form: Form) -> Case:
     return Case(
         f"/disputes/{told.id}", title, DISPUTE, told.state, told.version, told.allowed,
         [] if silent else names(others), context, values, parties=parties_of(view.actor, seen.case),
-        hinders=lambda act: service.hindrance(seen.case, act),
+        hinders=lambda act: service.hindrance(view.session, seen.case, act),
     )  # fmt: skip
 
 
