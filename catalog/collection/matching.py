@@ -319,9 +319,10 @@ class CatalogProfiles:
                     topical=min(float(plan.topical[resource]), 1.0), kin=float(plan.kin[resource]),
                 )
             )  # fmt: skip
-            # Of the same people or things, as the plan says itself, titles need not agree.
-            if not (plan.context.population and any(one.code in _SAME_OBJECTS for one in seen)):
-                seen += self.scorer.of_titles(plan.context, context)
+            # Of the same people or things, as the plan says itself, titles need not agree but in their place.
+            told = plan.context.population and any(one.code in _SAME_OBJECTS for one in seen)
+            titles = self.scorer.of_titles(plan.context, context)
+            seen += [one for one in titles if not told or one.code == "other_place"]
             plan.contexts[resource, generic] = seen
         found = plan.contexts[resource, generic]
         return [seen for seen in found if seen.code not in OF_OTHERS] if identifies else found
