@@ -9,12 +9,15 @@ nothing: where there is no object, one agency stands for all.
 from __future__ import annotations
 
 import asyncio
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import event
 
@@ -155,3 +158,36 @@ def test_lists_hold_nothing_that_is_hidden(stage: Stage, operation: str) -> None
         seen |= told
         withheld |= hidden
     assert seen & withheld
+
+
+OF_NO_OBJECT = [key for key in ROWS if key[1] == "-" and ROUTES[key[0]].methods == {"GET"}]
+
+
+def unpacked(content: bytes) -> bytes:
+    """The content, of a workbook that of its parts."""
+    if not content.startswith(b"PK"):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return b"".join(map(archive.read, archive.namelist()))
+
+
+@pytest.mark.parametrize("key", OF_NO_OBJECT, ids=lambda key: key[0])
+def test_lists_figures_facets_suggestions_and_exports_name_nothing_hidden(
+    stage: Stage, key: tuple[str, str]
+) -> None:
+    """To strangers of the city and of elsewhere; that there is less to count, test_search.py shows."""
+
+    async def answer(credential: dict[str, str]) -> httpx2.Response:
+        async with stage.caller() as client:
+            return await client.request(**stage.estate.request(key, headers=credential))
+
+    row = ROWS[key]
+    for column in ("stranger", "elsewhere"):
+        place = (row[column] or row["provider"]).find("A")
+        if place < 0:
+            continue
+        told, hidden = asyncio.run(answer(stage.people[column][place])), stage.hidden_from(column, place)
+        assert told.status_code < 400
+        assert hidden
+        found = unpacked(told.content)
+        assert [name for name in hidden if name.encode() in found] == []

@@ -28,6 +28,7 @@ import app.identity.ledger_api
 import app.identity.people_api  # noqa: F401
 import exchange.requests.api  # noqa: F401 - pages are registered like the API's operations
 from app.console.words import FIELD_NAMES, PARTY_NAMES, tone
+from app.identity import sessions
 from app.identity.cases import Asked
 from app.identity.permissions import REGISTRY, check, may, permit, permitted
 from app.kernel.actor import ANONYMOUS, ROLE_NAMES, Actor, ActorKind
@@ -286,10 +287,10 @@ def render(
     headers = {"Content-Language": locale, "Vary": "Accept-Language, Cookie"}
     response = HTMLResponse(body, status, headers)
     if request.query_params.get("lang"):
-        secure = request.url.scheme == "https"
         response.set_cookie(
-            LANGUAGE_COOKIE, locale, max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True, secure=secure
-        )
+            LANGUAGE_COOKIE, locale, max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True,
+            secure=sessions.is_secure(request),
+        )  # fmt: skip
     return response
 
 

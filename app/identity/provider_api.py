@@ -33,7 +33,7 @@ def begin(request: Request, next: str = "/") -> Response:
         max_age=600,
         httponly=True,
         samesite="lax",
-        secure=_is_secure(request),
+        secure=sessions.is_secure(request),
     )
     return response
 
@@ -50,7 +50,9 @@ def finish(request: Request) -> Response:
     )
     response = RedirectResponse(back, 303)
     sessions.give_cookie(request, response, opened.token)
-    response.delete_cookie(_binding(request), httponly=True, samesite="lax", secure=_is_secure(request))
+    response.delete_cookie(
+        _binding(request), httponly=True, samesite="lax", secure=sessions.is_secure(request)
+    )
     return response
 
 
@@ -62,8 +64,4 @@ def _link(request: Request) -> ProviderLink:
 
 
 def _binding(request: Request) -> str:
-    return f"__Host-{BINDING}" if _is_secure(request) else BINDING
-
-
-def _is_secure(request: Request) -> bool:
-    return sessions.cookie_name(request) == sessions.HOST_COOKIE
+    return f"__Host-{BINDING}" if sessions.is_secure(request) else BINDING

@@ -419,8 +419,13 @@ def local_address(address: str) -> str:
 def cookie_name(request: Request) -> str:
     """Over https the `__Host-` name, which browsers take from this host alone, for all of it, and only secure.
     A try-out over http has no such cookie."""
+    return HOST_COOKIE if is_secure(request) else COOKIE
+
+
+def is_secure(request: Request) -> bool:
+    """Whether cookies are for https alone: as the service's address has it, whatever proxy stands between."""
     public_url: str = request.app.state.settings.public_url
-    return HOST_COOKIE if public_url.startswith("https:") else COOKIE
+    return public_url.startswith("https:")
 
 
 def require_same_origin(request: Request) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, BigInteger, Insert, LargeBinary, bindparam, delete, func, insert, select
+from sqlalchemy import CTE, BigInteger, Insert, LargeBinary, bindparam, delete, func, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -27,6 +27,7 @@ from app.kernel.db import Base, advisory_lock, copy_rows, table_of
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 SEQUENCE_BATCH = 5_000  # entries numbered in one transaction
 
 
@@ -96,7 +97,7 @@ def leaf(entry_id: UUID, at: datetime, kind: str, subject_id: UUID, content_hash
         "at": at.isoformat(), "content_sha256": content_hash.hex(), "id": str(entry_id), "kind": kind,
         "subject": str(subject_id),
     }  # fmt: skip
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(told).encode()
 
 
 def content_hash(content: Mapping[str, Any]) -> bytes:
@@ -204,6 +205,19 @@ class TileReader:
             raise NotFound()
         return merkle.fold(_split_hashes(hashes))
 
+    def fetch(self, work: Callable[[merkle.ReadHash], object]) -> None:
+        """Read every tile that `work` will ask for in one statement: which ones do not depend on the hashes."""
+        wanted: set[tuple[int, int]] = set()
+
+        def note(level: int, index: int) -> bytes:
+            wanted.add((level // 8, (index << level % 8) // merkle.TILE_WIDTH))
+            return bytes(32)
+
+        work(note)
+        query = select(LedgerTile.level, LedgerTile.index, LedgerTile.hashes)
+        found = self._session.execute(query.where(tuple_(LedgerTile.level, LedgerTile.index).in_(wanted)))
+        self._tiles |= {(level, index): hashes for level, index, hashes in found}
+
     def tile(self, level: int, index: int) -> bytes:
         """The stored hashes of a tile, side by side; empty where there are none."""
         if (level, index) not in self._tiles:
@@ -258,14 +272,17 @@ def leaves(session: Session, start: int, count: int) -> list[bytes]:
 def prove(session: Session, entry_id: UUID, checkpoint: LedgerCheckpoint | None = None) -> Proof:
     """The inclusion proof of an entry against `checkpoint`, by default the newest one.
     Errors: NotFound (also while the entry is pending, or newer than the checkpoint)."""
-    entry = session.get(LedgerEntry, entry_id)
-    position = session.scalar(select(LedgerLeaf.position).where(LedgerLeaf.entry_id == entry_id))
-    checkpoint = checkpoint or latest_checkpoint(session)
-    if entry is None or position is None or checkpoint is None or position >= checkpoint.size:
-        raise NotFound()
-    return Proof(
-        entry, position, merkle.inclusion_proof(position, checkpoint.size, TileReader(session)), checkpoint
+    numbered = select(LedgerEntry, LedgerLeaf.position).join(
+        LedgerLeaf, LedgerLeaf.entry_id == LedgerEntry.id
     )
+    found = session.execute(numbered.where(LedgerEntry.id == entry_id)).one_or_none()
+    checkpoint = checkpoint or latest_checkpoint(session)
+    if found is None or checkpoint is None or found[1] >= checkpoint.size:
+        raise NotFound()
+    entry, position = found
+    read, path = TileReader(session), partial(merkle.inclusion_proof, position, checkpoint.size)
+    read.fetch(path)
+    return Proof(entry, position, path(read), checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,7 +265,7 @@ def test_malformed_and_oversized_bodies_get_their_problem(client: TestClient) ->
 def test_every_answer_protects_its_reader(client: TestClient) -> None:
     headers = client.get("/livez").headers
     assert headers["x-content-type-options"] == "nosniff"
-    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "default-src 'self'; object-src 'none'" in headers["content-security-policy"]
     assert headers["request-id"]
 
 

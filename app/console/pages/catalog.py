@@ -172,7 +172,7 @@ def change_basket(view: Annotated[View, looking("console.change_basket")], form:
     response = view.to(sessions.local_address(form.text("next") or "/basket"))
     response.set_cookie(
         BASKET_COOKIE, ".".join(one.hex for one in kept), max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True,
-        secure=view.request.url.scheme == "https",
+        secure=sessions.is_secure(view.request),
     )  # fmt: skip
     return response
 

@@ -125,6 +125,6 @@ def set_language(view: Annotated[View, looking("console.language")], form: Sent)
     response = view.to(sessions.local_address(form.text("next")))
     response.set_cookie(
         LANGUAGE_COOKIE, locale, max_age=LANGUAGE_KEPT_S, samesite="lax", httponly=True,
-        secure=view.request.url.scheme == "https",
+        secure=sessions.is_secure(view.request),
     )  # fmt: skip
     return response
