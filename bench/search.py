@@ -19,13 +19,14 @@ from pathlib import Path
 import psycopg
 
 from app.kernel.db import Database
-from bench.catalog_like import ITEMS, documents, prefixes, queries, sample
+from bench.catalog_like import ITEMS, documents, prefixes, queries
 from bench.measure import Clock, Samples, show, timed
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
 from catalog.text import bigrams, fold
 
 EACH = 40  # searches of a kind
+SAMPLE = 500  # resources that searches are made from
 REFERENCE_WORK = 8_000_000  # searches of a kind x resources: at a million PostgreSQL is asked the first 8
 LIMIT = 20
 FACETS = ("jurisdiction", "agency", "sharing_type", "openness", "theme", "update_cycle", "format")
@@ -40,39 +41,81 @@ Ask = Callable[[str], int]
 
 def run(database: Database, folder: Path, *, resources: int, seconds: float) -> None:
     """Print build and search figures for `resources` generated resources of ITEMS items; `seconds` for each
-    line of searches a second."""
+    line of searches a second. What the index does alone is printed as soon as it stands, so that a run that is cut
+    off while PostgreSQL is still being filled has told something."""
     index = CatalogIndex.open(folder / "index")
     generated, building = Samples(), Samples()
     few = min(resources, _GENERATED)
     generated.take(lambda: sum(1 for _ in documents(few)))
+    without = generated.wall[0] / few * resources, 1000 * generated.cpu / few
+    known: list[SearchDocument] = []
     # Both are built at the same time, each by a process of its own: what else runs falls on both alike.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
         filling = other.submit(_fill_table, database.url, resources)
-        building.take(lambda: index.rebuild(documents(resources), "0"))
-        spent = ((building.wall[0], building.cpu), filling.result())
+        building.take(lambda: index.rebuild(_sampled(documents(resources), resources, known), "0"))
+        asked = queries(known, EACH) | {"suggestions": prefixes(known, EACH)}
+        size = _index_bytes(folder / "index")
+        ours = building.wall[0] - without[0], 1000 * building.cpu / resources - without[1], size / 1e6
+        _alone(index, asked, ours, resources)
+        spent = filling.result()
     with ExitStack() as stack:
         connections = [
             stack.enter_context(psycopg.connect(database.url, autocommit=True)) for _ in range(THREADS)
         ]
         server = _server_cpu(connections[0])
-        without = generated.wall[0] / few * resources, 1000 * generated.cpu / few
-        costs = [(wall - without[0], 1000 * cpu / resources - without[1]) for wall, cpu in spent]
-        sizes = _index_bytes(folder / "index"), _table_bytes(connections[0])
+        table = _table_bytes(connections[0])
+        theirs = spent[0] - without[0], 1000 * spent[1] / resources - without[1], table / 1e6
         show(
             f"search: building both at once, {resources:,} resources of {ITEMS} items (without generating them)",
             ("engine", "seconds", "CPU ms each", "MB", "seconds ratio", "MB ratio"),
             [
-                ("catalog index (tantivy)", *costs[0], sizes[0] / 1e6, costs[0][0] / costs[1][0], sizes[0] / sizes[1]),
-                ("PostgreSQL full text (reference)", *costs[1], sizes[1] / 1e6, 1.0, 1.0),
+                ("catalog index (tantivy)", *ours, ours[0] / theirs[0], size / table),
+                ("PostgreSQL full text (reference)", *theirs, 1.0, 1.0),
             ],
-        )  # fmt: skip
-        known = sample(resources)
+        )
         reference_each = max(4, min(EACH, REFERENCE_WORK // resources))
-        asked = queries(known, EACH) | {"suggestions": prefixes(known, EACH)}
         _compare(index, connections[0], asked, reference_each, server)
         _rates(index, connections, asked, seconds)
     _visible(index, known)
     index.close()
+
+
+def _sampled(
+    stream: Iterator[SearchDocument], count: int, known: list[SearchDocument]
+) -> Iterator[SearchDocument]:
+    """The stream, of which SAMPLE documents, evenly apart, are kept in `known`."""
+    for number, document in enumerate(stream):
+        if number % max(1, count // SAMPLE) == 0:
+            known.append(document)
+        yield document
+
+
+def _alone(
+    index: CatalogIndex,
+    asked: Mapping[str, Sequence[str]],
+    built: tuple[float, float, float],
+    resources: int,
+) -> None:
+    """The index by itself, while PostgreSQL may still be filled: the same searches as are compared later."""
+    everything = [typed for kind, searches in asked.items() if kind != "suggestions" for typed in searches]
+    rows = []
+    for name, ask, searches in (
+        ("hits", _asks_index(index, False), everything),
+        ("hits + facets", _asks_index(index, True), everything),
+        ("suggestions", _suggests_index(index), asked["suggestions"]),
+    ):
+        samples = Samples()
+        for typed in searches:
+            samples.take(partial(ask, typed))
+        rows.append((name, samples.cpu_ms, samples.percentile_ms(50), samples.percentile_ms(99)))
+    seconds, cpu_ms, megabytes = built
+    show(
+        f"search: the index alone, {resources:,} resources",
+        ("searches", "CPU ms", "p50 ms", "p99 ms"),
+        rows,
+        f"Built in {seconds:,.0f} s, {cpu_ms:.2f} CPU ms a resource, {megabytes:,.1f} MB; "
+        f"memory of this process {_memory_bytes() / 1e6:,.0f} MB.",
+    )
 
 
 def _compare(

@@ -89,9 +89,10 @@ class Cut:
     distinct: dict[str, None]  # both, each once
 
 
-def cut(text: str) -> Cut:
-    """The text as search needs it. Names come again and again in a catalog, so short texts are remembered."""
-    return _cut_name(text) if len(text) <= _REMEMBERED_LENGTH else _cut(text)
+def cut(text: str, *, is_name: bool = True) -> Cut:
+    """The text as search needs it. Names of items and agencies come again and again in a catalog, so they are
+    remembered; say of a text that is no name, and will hardly come again, that it is not."""
+    return _cut_name(text) if is_name and len(text) <= _REMEMBERED_LENGTH else _cut(text)
 
 
 def bigrams(text: str) -> tuple[str, ...]:
@@ -158,9 +159,11 @@ def initials(text: str) -> str:
 def beginnings(folded: str, longest: int) -> list[str]:
     """What one types before a name stands there whole: its first 1 to `longest` characters, and the first 2 to
     `longest` of its pinyin initials. `folded` is the name as `fold` gives it."""
-    letters = initials(folded)
+    letters = initials(
+        folded[: longest + _LONGEST_PHRASE]
+    )  # what stands behind cannot change the first sounds
     parts = [folded[:n] for n in range(1, min(longest, len(folded)) + 1)]
-    return list(dict.fromkeys([*parts, *(letters[:n] for n in range(2, min(longest, len(letters)) + 1))]))
+    return list(dict.fromkeys([*parts, *[letters[:n] for n in range(2, min(longest, len(letters)) + 1)]]))
 
 
 def begins(folded: str, typed: str) -> bool:
@@ -170,11 +173,12 @@ def begins(folded: str, typed: str) -> bool:
 
 def _initials_of_run(run: str) -> str:
     """Longest known phrases first, since many characters sound differently in some (银行 yh, 行人 xr)."""
-    letters, phrases = _sounds()
+    letters, phrases, begun = _sounds()
     parts: list[str] = []
     at = 0
     while at < len(run):
-        for length in range(min(_LONGEST_PHRASE, len(run) - at), 1, -1):
+        longest = min(_LONGEST_PHRASE, len(run) - at) if run[at : at + 2] in begun else 1
+        for length in range(longest, 1, -1):
             sound = phrases.get(run[at : at + length])
             if sound is not None:
                 parts.append(sound)
@@ -187,9 +191,9 @@ def _initials_of_run(run: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _sounds() -> tuple[dict[int, str], dict[str, str]]:
-    """First letters by character and by phrase, of pypinyin's dictionaries: read once, a hundred times faster
-    than asking it for each name."""
+def _sounds() -> tuple[dict[int, str], dict[str, str], frozenset[str]]:
+    """First letters by character and by phrase, of pypinyin's dictionaries, and the pairs that phrases begin with:
+    read once, a hundred times faster than asking it for each name."""
     from pypinyin import Style  # noqa: PLC0415 - its phrase dictionary takes a second to load
     from pypinyin.constants import PHRASES_DICT, PINYIN_DICT  # noqa: PLC0415
     from pypinyin.style import convert  # noqa: PLC0415
@@ -203,7 +207,7 @@ def _sounds() -> tuple[dict[int, str], dict[str, str]]:
         for phrase, sounds in PHRASES_DICT.items()
         if len(phrase) <= _LONGEST_PHRASE
     }
-    return letters, phrases
+    return letters, phrases, frozenset(phrase[:2] for phrase in phrases)
 
 
 def _singular(word: str) -> str:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -150,7 +152,7 @@ def record(
 
     `transition` is (from, to, version) where a state changed with it. `data` is plain JSON.
     """
-    entry = _event(kind, subject_id, act, by, party, transition, reason, basis, data, ledgered)
+    entry = Event(**_told(kind, subject_id, act, by, party, transition, reason, basis, data, ledgered))
     _tell(session, entry)
     return entry
 
@@ -172,18 +174,23 @@ def record_many(
     _require_may(machine, row, by, parties)
     party = _party(row, by, parties)
     events = [
-        _event(machine.kind, subject_id, act, by, party, (None, row.target, 1), None, row.basis, data, True)
+        # Only what an event's columns hold: an object of the session for each would cost as much as writing it.
+        SimpleNamespace(**_told(
+            machine.kind, subject_id, act, by, party, (None, row.target, 1), None, row.basis, data, True
+        ))
         for subject_id, data in subjects
-    ]
+    ]  # fmt: skip
     plain = [name for name in _COLUMNS if name != "data"]
-    rows = ([*(getattr(event, name) for name in plain), json.dumps(event.data)] for event in events)
-    copy_rows(session, Event, (*plain, "data"), rows)
-    ledger.append_many(
-        session, [(event.id, f"{event.kind}.{act}", event.subject_id, event.content()) for event in events]
-    )
+    read = attrgetter(*plain)
+    copy_rows(session, Event, (*plain, "data"), ((*read(event), json.dumps(event.data)) for event in events))
+    entries = [
+        (event.id, f"{event.kind}.{act}", event.subject_id, Event.content(cast(Event, event)))
+        for event in events
+    ]
+    ledger.append_many(session, entries)
 
 
-def _event(
+def _told(
     kind: str,
     subject_id: UUID,
     act: str,
@@ -194,26 +201,27 @@ def _event(
     basis: str | None,
     data: Mapping[str, Any] | None,
     ledgered: bool,
-) -> Event:
-    return Event(
-        id=new_id(),
-        at=now(),
-        kind=kind,
-        subject_id=subject_id,
-        act=act,
-        state_from=transition[0] if transition else None,
-        state_to=transition[1] if transition else None,
-        version=transition[2] if transition else None,
-        party=party,
-        actor_kind=by.kind.value,  # as it is read again, and a plain text is hashed ten times faster
-        actor_id=by.id,
-        actor_name=by.name,
-        agency_id=by.agency_id,
-        reason=reason,
-        legal_basis=basis,
-        data=dict(data or {}),
-        ledgered=ledgered,
-    )
+) -> dict[str, Any]:
+    """The columns of a new event."""
+    return {
+        "id": new_id(),
+        "at": now(),
+        "kind": kind,
+        "subject_id": subject_id,
+        "act": act,
+        "state_from": transition[0] if transition else None,
+        "state_to": transition[1] if transition else None,
+        "version": transition[2] if transition else None,
+        "party": party,
+        "actor_kind": by.kind.value,  # as it is read again, and a plain text is hashed ten times faster
+        "actor_id": by.id,
+        "actor_name": by.name,
+        "agency_id": by.agency_id,
+        "reason": reason,
+        "legal_basis": basis,
+        "data": dict(data or {}),
+        "ledgered": ledgered,
+    }
 
 
 def _tell(
@@ -313,10 +321,10 @@ def advance(
             unless()
         others = {name: value for name, value in (changes or {}).items() if getattr(entity, name) != value}
         before, version = entity.state, entity.version + 1
-        entry = _event(
+        entry = Event(**_told(
             machine.kind, entity.id, act, by, _party(row, by, parties), (before, row.target, version), reason,
             row.basis, data, True,
-        )  # fmt: skip
+        ))  # fmt: skip
         if _tell(session, entry, table_of(type(entity)), others):
             break
         # Another transaction was first. Under the lock this one decides again, on what is there now.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import BinaryIO
 
@@ -101,7 +101,19 @@ def _further(record: ResourceRecord, lines: list[dict[Column, str]]) -> list[str
     """What the columns do not carry, found by reading the rows back, in pieces that a cell holds."""
     read = read_back(lines)
     text = further_of(record, read) if read else ""
-    return [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    return list(_pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces that a cell holds. No piece begins or ends with white space, which readers trim."""
+    while len(text) > _PIECE:
+        end = _PIECE
+        while end > 1 and (text[end - 1].isspace() or text[end].isspace()):
+            end -= 1
+        yield text[:end]
+        text = text[end:]
+    if text:
+        yield text
 
 
 def _at(value: JsonValue, path: str) -> JsonValue:

@@ -31,7 +31,7 @@ from catalog.formats.reading import (
 )
 from catalog.formats.template import COLUMNS, REST, Column
 from catalog.resources.codes import Openness
-from catalog.resources.record import ITEM_LIMIT, ResourceRecord
+from catalog.resources.record import ITEM_LIMIT, ResourceRecord, check_record, omissions
 from catalog.text import fold
 
 _TITLE = next(column for column in COLUMNS if column.path == "title")
@@ -208,21 +208,25 @@ def _read(lines: Sequence[Line], layout: Layout, *, for_filing: bool) -> Row:
     further = "".join(line.texts.get(REST, "") for line in lines)
     if further and not isinstance(record, tuple):
         record = _completed(record, further) or (Fault("/rest", _NOT_OURS),)
-    broken = all_faults(record, values, for_filing=for_filing)
     known = {(f.row, f.column) for f in faults if isinstance(f, CellFault)}
-    for fault in broken:
-        row, column = cell_of(fault.field, first.number, [line.number for line in item_lines])
-        if (row, column.heading) not in known:  # one fault a cell: a value refused is not also missing
-            faults.append(layout.fault(row, column, fault.message, fault.rule))
-    if faults or isinstance(record, tuple):
+
+    def in_cells(broken: Iterable[Fault]) -> Iterator[Fault]:
+        for fault in broken:
+            row, column = cell_of(fault.field, first.number, [line.number for line in item_lines])
+            if (row, column.heading) not in known:  # one fault a cell: a value refused is not also missing
+                yield layout.fault(row, column, fault.message, fault.rule)
+
+    if faults or isinstance(record, tuple) or check_record(record, for_filing=False):
+        faults += in_cells(all_faults(record, values, for_filing=for_filing))
         return Rejected(place, tuple(faults), rows)
+    lacking = tuple(in_cells(omissions(record))) if for_filing else ()
     provider = record.provider
     agency = (
         AgencyRef(provider.name or provider.code or "", provider.code)
         if provider.name or provider.code
         else None
     )
-    return Read(place, record, agency, (), rows, frozenset() if further else UNSTATED)
+    return Read(place, record, agency, (), rows, frozenset() if further else UNSTATED, lacking)
 
 
 def _open_on_conditions(values: dict[str, JsonValue], first: Line) -> None:

@@ -74,7 +74,8 @@ class CellFault(Fault):
 class Read:
     """One resource of the source. `agency` is None where the source names no provider; `notes` tell what of
     it was not read, or breaks the source's own rules, without keeping the resource out. `rows` are handed
-    back where the service refuses it. `unstated` names the fields that the format has no place for."""
+    back where the service refuses it. `unstated` names the fields that the format has no place for; `lacking`
+    tells what filing demands and the row does not say: it only stays in as it is already held."""
 
     place: str  # "row 17", "dataset[3]"
     record: ResourceRecord
@@ -82,6 +83,7 @@ class Read:
     notes: tuple[Fault, ...] = ()
     rows: tuple[SourceRow, ...] = ()
     unstated: frozenset[str] = frozenset()
+    lacking: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ from catalog.resources.importing import (
     compare_imported,
     upsert_imported,
 )
+from catalog.resources.models import Resource
 from catalog.resources.record import ARTICLE_13
 from catalog.resources.review import FilingStatement
 
@@ -266,7 +267,7 @@ class _Bringing:
         if isinstance(row, Rejected):
             self._reject(row)
             return
-        agency = self._agency(row.agency)
+        agency = self._agency(row.agency, row.record.code)
         source_id = row.record.source_id
         if isinstance(agency, Fault):
             self._reject(Rejected(row.place, (agency,), row.rows))
@@ -281,14 +282,22 @@ class _Bringing:
             self._seen[source_id] = row.place
             self._note(row)
             incoming = Incoming(agency, row.record, row.unstated)
-            self._content.update(f"{source_id}\t{incoming.content_hash.hex()}\n".encode())
             self._waiting.append((self._number, row, incoming))
             if len(self._waiting) == BATCH:
                 self.bring()
 
     def bring(self) -> None:
-        """Bring in what waits."""
+        """Bring in what waits, but for what lacks something and is not already held just so."""
+        lacking = [waits for waits in self._waiting if waits[1].lacking]
+        held = compare_imported(self.session, [each for _, _, each in lacking], source=self.source)
+        refused = [w for w, found in zip(lacking, held, strict=True) if found.outcome != "unchanged"]
+        for number, row, _ in refused:
+            self._reject(Rejected(row.place, row.lacking, row.rows), number)
+        out = {number for number, *_ in refused}
+        self._waiting = [waits for waits in self._waiting if waits[0] not in out]
         incoming = [each for _, _, each in self._waiting]
+        for one in incoming:
+            self._content.update(f"{one.source_id}\t{one.content_hash.hex()}\n".encode())
         if self.options.dry_run:
             compared = compare_imported(self.session, incoming, source=self.source)
             outcomes = [each.outcome for each in compared]
@@ -371,20 +380,21 @@ class _Bringing:
             )
         return run
 
-    def _reject(self, row: Rejected) -> None:
+    def _reject(self, row: Rejected, number: int | None = None) -> None:
         self.rejected += 1
         self._kept += max(1, len(row.rows))
         if self.options.told == "in_run" and self._kept <= KEPT_LIMIT:
             self.rejected_rows.append(RejectedEntry.of(row))
         detail = RejectedEntry.of(row).model_dump(mode="json", exclude={"place"})
-        self._line(self._number, row, "rejected", detail)
+        self._line(number or self._number, row, "rejected", detail)
 
     def _note(self, row: Read) -> None:
         room = KEPT_LIMIT - len(self.notes) if self.options.told == "in_run" else 0
         self.notes += [Remark.of(row.place, note) for note in row.notes[:room]]
 
-    def _agency(self, named: AgencyRef | None) -> Agency | Fault:
-        """The registered agency of a row, registered now as unverified where it is not known."""
+    def _agency(self, named: AgencyRef | None, code: str | None) -> Agency | Fault:
+        """The registered agency of a row, registered now as unverified where it is not known. A row that names none
+        is of the agency that holds the resource of its code."""
         own = self.reach.agency
         if own is not None:
             known = {own.name, own.name_en, own.credit_code, own.local_code}
@@ -393,6 +403,9 @@ class _Bringing:
                 return Fault("/provider/name", message.with_(name=named.name), _OWN_ALONE)
             return own
         if named is None:
+            holder = self.session.scalar(select(Agency).join(Resource).where(Resource.code == code))
+            if holder is not None and self.reach.covers(holder):
+                return holder
             return Fault("/provider/name", Text("没有写明提供单位", "names no providing agency"), ARTICLE_13)
         if named not in self._agencies:
             self._agencies[named] = self._find(named) or self._register(named)

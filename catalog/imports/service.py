@@ -5,6 +5,7 @@ Owns who may know of an import and keeps its file until its end. Reading it is t
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,7 +22,7 @@ from app.kernel.actor import Actor, system_actor
 from app.kernel.errors import NotFound, NotPermitted
 from app.kernel.machine import Party
 from app.kernel.text import Text
-from catalog.formats.detect import SourceFormat, open_source
+from catalog.formats.detect import HEAD_BYTES, SourceFormat, open_source
 from catalog.formats.mapping import ColumnMapping
 from catalog.formats.reading import UPLOAD_LIMIT_BYTES, FileTooLarge
 from catalog.imports.mappings import find_mapping
@@ -34,6 +35,7 @@ REHEARSE, BRING_IN = "import.rehearse", "import.bring_in"
 # One at a time: an import takes much of a worker's memory and holds its source's resources.
 LOCK = "imports"
 CHUNK_BYTES = 1 << 20
+READ_AT_ONCE_BYTES = 256 << 10
 HARVESTER = system_actor("harvest")
 
 
@@ -57,7 +59,7 @@ def submit(
     if by.agency_id is None or by.id is None:
         raise NotPermitted()
     mapping = find_mapping(session, options.mapping, by.agency_id) if options.mapping else None
-    _require_readable(stream, mapping, options.encoding)
+    _require_readable(stream, size, mapping, options.encoding)
     job = ImportJob(
         agency_id=by.agency_id, person_id=by.id, harvest_id=harvest_id, file_name=file_name[:200], file_size=size,
         file_sha256=digest, options={**_stored(options), "automatic": automatic}, resources_read=0,
@@ -78,12 +80,18 @@ def submit(
     return job
 
 
-def _require_readable(stream: BinaryIO, mapping: ColumnMapping | None, encoding: str | None) -> None:
-    """Refuse at once what is none of our formats or cannot be begun to read. A graph takes long: it is left to the
-    worker."""
+def _require_readable(
+    stream: BinaryIO, size: int, mapping: ColumnMapping | None, encoding: str | None
+) -> None:
+    """Refuse at once what is none of our formats. What is small is begun to be read as well; the rest, and graphs,
+    take long and are left to the worker, so that the sender has an answer when the file is kept."""
+    stream.seek(0)
+    small = size <= READ_AT_ONCE_BYTES
+    if not small and stream.read(HEAD_BYTES).lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"{", b"["):
+        return  # JSON has no rows: it would be read whole
     stream.seek(0)
     source = open_source(stream, mapping=mapping, encoding=encoding)
-    if source.format is not SourceFormat.DCAT_AP:
+    if small and source.format is not SourceFormat.DCAT_AP:
         next(source.rows, None)
 
 

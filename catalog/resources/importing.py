@@ -5,7 +5,6 @@ Owns how an imported record meets the one that is there. Reading files is `catal
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,14 +21,14 @@ from app.kernel.actor import Actor
 from app.kernel.clock import new_id, now
 from app.kernel.db import advisory_lock, copy_rows
 from app.kernel.machine import Party
+from catalog.resources.item_codes import item_codes, with_item_codes
 from catalog.resources.models import Filing, Resource, ResourceVersion
 from catalog.resources.record import (
     ResourceRecord,
     content_hash,
     hash_of,
-    item_codes,
     stored_form,
-    with_item_codes,
+    stored_text,
 )
 from catalog.resources.review import FilingStatement
 from catalog.resources.service import (
@@ -208,13 +207,14 @@ def _insert(
         if row.record.items:
             coded = zip(row.stored["items"], item_codes(row.record.items), strict=True)
             stored["items"] = [item | {"code": item_code} for item, item_code in coded]
+        text = stored_text(stored)
         new.append(
-            columns_of(row.record, stored)
+            columns_of(row.record, stored, text)
             | {
                 "id": new_id(), "agency_id": row.agency.id, "jurisdiction_id": row.agency.jurisdiction_id,
                 "code": code, "source": source, "source_id": row.source_id, "source_hash": row.content_hash,
                 "created_at": at, "updated_at": at, "state": transition.target, "version": 1,
-                "published_version": int(published), "text": json.dumps(stored, ensure_ascii=False),
+                "published_version": int(published), "text": text,
             }
         )  # fmt: skip
     plain = [name for name in new[0] if name not in ("record", "text")]

@@ -7,17 +7,15 @@ which state it is.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import lru_cache
 from typing import Annotated, Any
 
 import rfc8785
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 
 from app.identity.codes import credit_code_fault
-from app.kernel.canonical import canonical
+from app.kernel.canonical import canonical, canonical_plain
 from app.kernel.errors import Fault
 from app.kernel.text import Storable, Text, storable
 from app.kernel.wire import Wire
@@ -46,11 +44,10 @@ from catalog.resources.codes import (
     UpdateCycle,
 )
 from catalog.resources.labels import label
-from catalog.text import initials
+from catalog.resources.secrecy import secret_mark
 
 ABSTRACT_LIMIT = 256  # characters (编制指南)
 ITEM_LIMIT = 2000
-ITEM_CODE_LIMIT = 63  # PostgreSQL's longest column name
 _TRUNCATED = "…"
 
 
@@ -92,6 +89,7 @@ OptionalUrl = Annotated[
 OptionalProse = Annotated[
     Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000), Storable] | None, _Blank
 ]
+# A column name; PostgreSQL's longest has 63 characters.
 ItemCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Extra = Annotated[dict[str, JsonValue], AfterValidator(_canonical)]
 """Fields of the source that the record has no place for, kept as they came for re-export without loss."""
@@ -172,7 +170,7 @@ class Distribution(Wire):
 
 
 class ItemRecord(Wire):
-    """信息项. `code` is the field's name in delivered data; `with_item_codes` makes it where it is missing."""
+    """信息项. `code` is the field's name in delivered data; `item_codes` makes it where it is missing."""
 
     name: Name
     name_en: OptionalLine = None
@@ -248,59 +246,17 @@ def stored_form(record: ResourceRecord) -> dict[str, Any]:
 
 def hash_of(stored: Mapping[str, Any]) -> bytes:
     """SHA-256 of a stored record's canonical JSON (RFC 8785)."""
-    return hashlib.sha256(canonical(stored)).digest()
+    return hashlib.sha256(stored_text(stored).encode()).digest()
+
+
+def stored_text(stored: Mapping[str, Any]) -> str:
+    """A stored record as canonical JSON; only in `extra` may stand what takes the long way."""
+    return canonical(stored).decode() if "extra" in stored else canonical_plain(stored)
 
 
 def content_hash(record: ResourceRecord) -> bytes:
     """`hash_of` the record as it would be stored."""
     return hash_of(stored_form(record))
-
-
-def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ()) -> ResourceRecord:
-    """The record with a code for every item (`item_codes`)."""
-    if all(item.code for item in record.items):
-        return record
-    coded = zip(record.items, item_codes(record.items, previous), strict=True)
-    items = tuple(item if item.code else item.model_copy(update={"code": code}) for item, code in coded)
-    return record.model_copy(update={"items": items})
-
-
-def item_codes(items: Sequence[ItemRecord], previous: Iterable[ItemRecord] = ()) -> list[str]:
-    """A code for every item: its own, else the one an item of that name had in `previous` (agreements name
-    items by code), else the pinyin initials of its name, numbered where they are taken."""
-    taken = {item.code.lower() for item in items if item.code}
-    before: dict[str, list[str]] = {}
-    for item in (one for one in previous if one.code):
-        before.setdefault(item.name, []).append(item.code or "")
-    kept: dict[int, str] = {}
-    for position, item in enumerate(items):
-        known = [code for code in before.get(item.name, ()) if code.lower() not in taken]
-        if known and not item.code:
-            kept[position] = known[0]
-            taken.add(known[0].lower())
-    # A code that some item once had is not given to another.
-    taken |= {code.lower() for codes in before.values() for code in codes}
-    coded = []
-    for position, item in enumerate(items):
-        code = item.code or kept.get(position) or _free_code(item.name, taken)
-        taken.add(code.lower())
-        coded.append(code)
-    return coded
-
-
-def _free_code(name: str, taken: set[str]) -> str:
-    base = _first_code(name)
-    code, number = base, 1
-    while code.lower() in taken:
-        number += 1
-        code = f"{base}_{number}"
-    return code
-
-
-@lru_cache(maxsize=65536)
-def _first_code(name: str) -> str:
-    letters = "".join(c for c in initials(name) if c.isascii() and (c.isalnum() or c == "_"))[:50] or "item"
-    return f"_{letters}" if letters[0].isdigit() else letters
 
 
 GUIDE = Text("编制指南；GB/T 21063.3", "catalog compilation guide; GB/T 21063.3")
@@ -312,16 +268,12 @@ ARTICLE_18 = Text("条例第十八条 基础数据库应当共享", "Regulation 
 GRADING = Text("GB/T 43697 就高从严", "GB/T 43697, the strictest grade wins")
 CREDIT_CODE = Text("GB 32100 统一社会信用代码", "GB 32100, unified social credit code")
 PIPL_28 = Text("个人信息保护法第二十五条、第二十八条", "Personal Information Protection Law Art. 25 and 28")
-_SECRET_MARK = re.compile(r"(绝密|机密|秘密)\s*★")  # 国家秘密标志, as documents carry it
 
 
 def check_record(record: ResourceRecord, *, for_filing: bool = True) -> list[Fault]:
     """Every rule the record breaks, in the order of its fields. A draft may lack things but not contradict
     itself; filing (809-13) demands that nothing required is missing."""
-    faults = [*_contradictions(record)]
-    if for_filing:
-        faults += _omissions(record)
-    return faults
+    return [*_contradictions(record), *(omissions(record) if for_filing else ())]
 
 
 def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
@@ -358,15 +310,16 @@ def _contradictions(record: ResourceRecord) -> Iterator[Fault]:
 def _secret_marks(record: ResourceRecord) -> Iterator[Fault]:
     """Texts with the mark of a state secret: what carries it may not even be a draft."""
     texts = [("/title", record.title), ("/abstract", record.abstract), ("/description", record.description)]
+    texts += [("/keywords", word) for word in record.keywords]
     for position, item in enumerate(record.items):
         texts += [(f"/items/{position}/name", item.name), (f"/items/{position}/definition", item.definition)]
     for field, text in texts:
-        if found := _SECRET_MARK.search(text or ""):
+        if found := secret_mark(text or ""):
             message = Text(
-                "“{field}”带有国家秘密标志“{mark}”，不得进入目录",
-                "“{field}” carries the mark of a state secret, “{mark}”",
+                "“{field}”带有秘密标志“{mark}”，不得进入目录",
+                "“{field}” carries the mark of a secret, “{mark}”",
             )
-            yield Fault(field, message.with_(field=label(field), mark=found.group()), ARTICLE_3)
+            yield Fault(field, message.with_(field=label(field), mark=found), ARTICLE_3)
 
 
 def _openness_faults(record: ResourceRecord) -> Iterator[Fault]:
@@ -438,7 +391,8 @@ def _item_faults(record: ResourceRecord) -> Iterator[Fault]:
             yield Fault(f"/items/{position}/code", filled, GUIDE)
 
 
-def _omissions(record: ResourceRecord) -> Iterator[Fault]:
+def omissions(record: ResourceRecord) -> Iterator[Fault]:
+    """What filing (809-13) demands and the record does not say."""
     sharing, chosen = record.sharing, record.format
     required: tuple[tuple[str, object], ...] = (
         ("/abstract", record.abstract),

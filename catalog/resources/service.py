@@ -6,6 +6,7 @@ Every change of state goes through the table in `states`. What imports bring is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from app.kernel.machine import Party
 from app.kernel.wire import LongText, Wire
 from catalog.resources import review, updating
 from catalog.resources.codes import Openness
+from catalog.resources.item_codes import with_item_codes
 from catalog.resources.models import RESOURCE_NUMBER, Item, Resource, ResourceVersion
 from catalog.resources.record import (
     ItemRecord,
@@ -47,9 +49,8 @@ from catalog.resources.record import (
     ResourceRecord,
     check_record,
     content_hash,
-    hash_of,
     stored_form,
-    with_item_codes,
+    stored_text,
 )
 from catalog.resources.review import FilingStatement, NewDefect
 from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW
@@ -244,8 +245,9 @@ def reserve_numbers(session: Session, count: int) -> list[int]:
     return list(session.scalars(numbers))
 
 
-def columns_of(record: ResourceRecord, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of `resource` that follow from its record; `stored` is its `stored_form`."""
+def columns_of(record: ResourceRecord, stored: Mapping[str, Any], text: str | None = None) -> dict[str, Any]:
+    """The columns of `resource` that follow from its record; `stored` is its `stored_form`, and `text` what
+    `stored_text` makes of that, where it is known."""
     return {
         "title": record.title,
         "title_en": record.title_en,
@@ -258,7 +260,7 @@ def columns_of(record: ResourceRecord, stored: Mapping[str, Any]) -> dict[str, A
         "format_class": record.format.format_class,
         "grade": record.effective_grade,
         "record": stored,
-        "content_hash": hash_of(stored),
+        "content_hash": sha256((text or stored_text(stored)).encode()).digest(),
     }
 
 
@@ -270,17 +272,19 @@ def replace_items(session: Session, resources: Sequence[Resource]) -> None:
 
 def insert_items(session: Session, resources: Iterable[tuple[UUID, Mapping[str, Any]]]) -> None:
     """Write the rows of `item` for stored records whose items all have codes."""
-    plain = ("code", "name", "name_en", "definition", "data_type", "sharing_type", "code_list")
-    flags = ("sensitive", "is_key")
+    columns = (
+        "resource_id", "position", "code", "name", "name_en", "definition", "data_type", "sharing_type", "code_list",
+        "sensitive", "is_key", "folded_name", "normalisation",
+    )  # fmt: skip
     rows = (
         (
-            resource_id, position, *map(item.get, plain), *(item.get(flag, False) for flag in flags),
-            cut(item["name"]).folded, NORMALISATION_VERSION,
+            resource_id, position, item["code"], name := item["name"], item.get("name_en"), item.get("definition"),
+            item.get("data_type"), item.get("sharing_type"), item.get("code_list"), item.get("sensitive", False),
+            item.get("is_key", False), cut(name).folded, NORMALISATION_VERSION,
         )
         for resource_id, stored in resources
         for position, item in enumerate(stored.get("items", ()))
     )  # fmt: skip
-    columns = ("resource_id", "position", *plain, *flags, "folded_name", "normalisation")
     copy_rows(session, Item, columns, rows)
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tantivy import Document, Schema, SchemaBuilder
 
-from catalog.text import NORMALISATION_VERSION, Cut, beginnings, cut, fold
+from catalog.text import NORMALISATION_VERSION, Cut, beginnings, cut
 
 SCHEMA_VERSION = 3
 LAYOUT = f"schema-{SCHEMA_VERSION}-text-{NORMALISATION_VERSION}"
@@ -102,11 +102,16 @@ def build_schema() -> Schema:
 
 def to_tantivy(document: SearchDocument) -> Document:
     """The document as the index stores it: tokens, whole folded names and facet values."""
-    titles = [cut(name) for name in (document.title, document.title_en) if name]
-    named = _distinct([*titles, *map(cut, document.items)])
-    rest = (document.abstract, *document.keywords, document.agency_name, document.code)
-    body = _distinct([cut(part) for part in rest if part])
-    values: dict[str, str | list[str]] = {
+    titles = [cut(name, is_name=False) for name in (document.title, document.title_en) if name]
+    code = cut(document.code, is_name=False) if document.code else None
+    items = [cut(name) for name in document.items]
+    named: dict[str, None] = {}
+    for part in (*titles, *items):
+        named.update(part.distinct)
+    body = dict(cut(document.abstract, is_name=False).distinct)
+    for part in (cut(document.agency_name), *map(cut, document.keywords), *([code] if code else ())):
+        body.update(part.distinct)
+    facets: dict[str, str | list[str]] = {
         "jurisdiction": document.jurisdiction,
         "agency": document.agency_id,
         "sharing_type": document.sharing_type,
@@ -119,41 +124,32 @@ def to_tantivy(document: SearchDocument) -> Document:
         "grade": document.grade,
         "state": document.state,
     }
-    exact_titles = [name.folded for name in titles]
-    if document.code:
-        exact_titles.append(fold(document.code))
-    begun = dict.fromkeys(part for name in titles for part in beginnings(name.folded, TITLE_BEGINNING))
+    chance = zlib.crc32(document.id.encode())
+    begun = dict.fromkeys([part for name in titles for part in beginnings(name.folded, TITLE_BEGINNING)])
     made = Document(
         title=" ".join([token for part in titles for token in (*part.tokens, *part.endings)]),
         named=" ".join(named),
         body=" ".join([token for token in body if token not in named]),
-        exact_title=exact_titles,
+        exact_title=[part.folded for part in (*titles, *([code] if code else ()))],
         title_begins=list(begun),
-        item=folded_items(document),
+        item=list(dict.fromkeys([part.folded for part in items])),
         open=document.open,
         published=document.published,
-        updated=moment_key(document.updated_at) | zlib.crc32(document.id.encode()) & (1 << _TIE_BITS) - 1,
-        **{name: value for name, value in values.items() if value},
+        updated=moment_key(document.updated_at) | chance & (1 << _TIE_BITS) - 1,
+        **{name: value for name, value in facets.items() if value},
     )
     high, low = halves(document.id)
     made.add_unsigned("id_high", high)
     made.add_unsigned("id_low", low)
-    made.add_unsigned("standing", _standing(document, titles))
+    made.add_unsigned("standing", _standing(document.updated_at, titles, chance))
     return made
 
 
-def _distinct(parts: Sequence[Cut]) -> dict[str, None]:
-    tokens: dict[str, None] = {}
-    for part in parts:
-        tokens.update(part.distinct)
-    return tokens
-
-
-def _standing(document: SearchDocument, titles: Sequence[Cut]) -> int:
+def _standing(updated_at: datetime, titles: Sequence[Cut], chance: int) -> int:
     """What orders titles that meet a search alike: the shorter, then the newer to the hour, then by chance."""
     brevity = _LONGEST_TITLE - min(_LONGEST_TITLE, *(len(title.folded) for title in titles))
-    hours = max(0, int((document.updated_at - _FIRST_HOUR).total_seconds()) // 3600)
-    return brevity << 28 | hours << 8 | zlib.crc32(document.id.encode()) & 255
+    hours = max(0, int((updated_at - _FIRST_HOUR).total_seconds()) // 3600)
+    return brevity << 28 | hours << 8 | chance & 255
 
 
 def folded_items(document: SearchDocument) -> list[str]:

@@ -61,11 +61,16 @@ class HeldNames:
     holders: dict[str, str] = field(default_factory=dict)
 
     def add(self, document: SearchDocument) -> None:
+        names = folded_items(document)
         for of_class in _classes(document):
-            for name in folded_items(document):
+            counts, holders = self.counts, self.holders
+            for name in names:
                 key = f"{of_class}\t{name}"
-                self.counts[key] = self.counts.get(key, 0) + 1
-                self.holders.setdefault(key, document.id)
+                held = counts.get(key)
+                if held is None:
+                    counts[key], holders[key] = 1, document.id
+                else:
+                    counts[key] = held + 1
 
     def documents(self) -> Iterator[Document]:
         """The documents of all of them, for an index that has none yet."""

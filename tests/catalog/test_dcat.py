@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -87,6 +88,25 @@ def load_city(session: Session, town: Town) -> None:
     """The sample city's catalog, under the town's agencies: what its records say is what is tested."""
     incoming = [Incoming(town.agencies["civil"], one.record) for one in sample_city.resources()]
     upsert_imported(session, incoming, source="city", as_state="published", by=OPERATOR)
+
+
+def part_of(graph: Graph, number: int) -> Graph:
+    """The catalog with `number` of its datasets, drawn with a seed, and all that is said of them."""
+    datasets = sorted(set(graph.subjects(RDF.type, DCAT.Dataset)), key=str)
+    if not 0 < number < len(datasets):
+        return graph
+    left_out = set(datasets) - set(Random(3).sample(datasets, number))
+    part, waiting = Graph(), sorted(set(graph.subjects(RDF.type, DCAT.Catalog)), key=str)
+    known = set(waiting)
+    for node in waiting:  # grows while it is read
+        for predicate, value in graph.predicate_objects(node):
+            if value in left_out:
+                continue
+            part.add((node, predicate, value))
+            if value not in known:
+                known.add(value)
+                waiting.append(value)
+    return part
 
 
 def conform(graph: Graph, shared_data: Path) -> Iterator[str]:

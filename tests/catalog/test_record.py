@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from catalog.resources.codes import FITTING_MODES, FORMAT_CLASSES, FORMAT_TYPES, Grade, PlatformMode
+from catalog.resources.item_codes import with_item_codes
 from catalog.resources.record import (
     ResourceRecord,
     as_abstract,
     check_record,
     content_hash,
-    with_item_codes,
 )
 from tests.catalog.samples import MARRIAGES, record
 
