@@ -200,13 +200,11 @@ def import_(
             )  # fmt: skip
     lines: list[str] = []
     for name, report in reports:
-        lines += [
-            f"{entry.place}: {getattr(entry.message, 'en' if LOCALE == 'en' else 'zh')}"
-            for entry in report.notes
-        ]
+        lines += [f"{entry.place}: {pick(entry.message.zh, entry.message.en)}" for entry in report.notes]
         for entry in report.rejected_rows:
             lines += [
-                f"{entry.place}: {f.field} {getattr(f.message, 'en' if LOCALE == 'en' else 'zh')}"
+                f"{entry.place}: {f.field} {pick(f.message.zh, f.message.en)}"
+                + (f" [{pick(f.rule.zh, f.rule.en)}]" if f.rule else "")
                 for f in entry.faults
             ]
         lines.append(

@@ -16,7 +16,7 @@ from tantivy import Document, Schema, SchemaBuilder
 
 from catalog.text import NORMALISATION_VERSION, Cut, beginnings, cut
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LAYOUT = f"schema-{SCHEMA_VERSION}-text-{NORMALISATION_VERSION}"
 
 # Fields with a closed list of values: each can filter and be counted as a facet.
@@ -97,7 +97,17 @@ def build_schema() -> Schema:
         builder.add_boolean_field(name, indexed=True)
     builder.add_integer_field("updated", fast=True)
     builder.add_unsigned_field("standing", fast=True)
-    return builder.build()
+    return _without_norms(builder.build())
+
+
+def _without_norms(schema: Schema) -> Schema:
+    """The schema without the length of every text: a byte a field and document, asked by no search, as nothing is
+    ranked by score. The builder cannot say so; what a pickled schema holds can."""
+    rebuild, (described,) = schema.__reduce__()  # type: ignore[misc]  # a tuple of these two
+    for described_field in described["inner"]:  # type: ignore[index]
+        if described_field["type"] == "text":
+            described_field["options"]["indexing"]["fieldnorms"] = False
+    return rebuild(described)  # type: ignore[operator, no-any-return]
 
 
 def to_tantivy(document: SearchDocument) -> Document:
