@@ -41,6 +41,16 @@ def _short(words: str, limit: int) -> str:
     return words
 
 
+def _two_lines(words: str, limit: int) -> list[str]:
+    """Words in one line, or in two where one has no room: broken at a space, Chinese anywhere."""
+    first = _short(words, limit)
+    if first == words:
+        return [words]
+    kept = first.removesuffix("…")
+    at = kept.rfind(" ") if kept.isascii() and " " in kept else len(kept)
+    return [words[:at], _short(words[at:].strip(), limit)]
+
+
 def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title: str) -> Markup:
     """Columns side by side for each label, one for each series, with the value over each."""
     top = max((value for values in series.values() for value in values), default=0) or 1
@@ -50,7 +60,8 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title:
     body = Markup('<path class="axis" d="M{a} {y}H{b}"/>').format(a=left, b=_WIDE - left, y=bottom)
     for n, label in enumerate(labels):
         middle = left + step * (n + 0.5)
-        body += _text(middle, bottom + 18, _short(label, max(4, int(step / 7))), "middle")
+        for line, words in enumerate(_two_lines(label, max(4, int(step / 7)))):
+            body += _text(middle, bottom + 18 + 16 * line, words, "middle")
         for k, values in enumerate(series.values()):
             x = middle + (k - len(series) / 2) * width
             tall = high * values[n] / top
@@ -64,7 +75,7 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title:
         body += Markup('<rect class="{c}" x="{x}" y="10" width="12" height="12"/>').format(c=_SERIES[k], x=at)
         body += _text(at + 17, 21, name)
         at += 34 + 13.0 * len(name)
-    return _svg(_WIDE, bottom + 28, title, body)
+    return _svg(_WIDE, bottom + 44, title, body)
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Markup:

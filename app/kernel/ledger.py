@@ -47,6 +47,12 @@ class LedgerEntry(Base):
         return leaf(self.id, self.at, self.kind, self.subject_id, self.content_hash)
 
 
+def entries_about(session: Session, subject_id: UUID, limit: int) -> Sequence[LedgerEntry]:
+    """The newest entries about one case."""
+    about = select(LedgerEntry).where(LedgerEntry.subject_id == subject_id)
+    return session.scalars(about.order_by(LedgerEntry.at.desc(), LedgerEntry.id).limit(limit)).all()
+
+
 class LedgerPending(Base):
     """Entries committed with their decisions and not numbered yet."""
 

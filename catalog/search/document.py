@@ -7,9 +7,10 @@ PostgreSQL is the truth and the index is disposable.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import UUID
 
 from tantivy import Document, Schema, SchemaBuilder
@@ -103,11 +104,11 @@ def build_schema() -> Schema:
 def _without_norms(schema: Schema) -> Schema:
     """The schema without the length of every text: a byte a field and document, asked by no search, as nothing is
     ranked by score. The builder cannot say so; what a pickled schema holds can."""
-    rebuild, (described,) = schema.__reduce__()  # type: ignore[misc]  # a tuple of these two
-    for described_field in described["inner"]:  # type: ignore[index]
-        if described_field["type"] == "text":
-            described_field["options"]["indexing"]["fieldnorms"] = False
-    return rebuild(described)  # type: ignore[operator, no-any-return]
+    rebuild, (described,) = cast("tuple[Callable[[Any], Schema], tuple[Any]]", schema.__reduce__())
+    for field in described["inner"]:
+        if field["type"] == "text":
+            field["options"]["indexing"]["fieldnorms"] = False
+    return rebuild(described)
 
 
 def to_tantivy(document: SearchDocument) -> Document:

@@ -4,52 +4,22 @@ of the console. What a route has to do with the API stands on the route: LIKE fo
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
-from app.console.install import ROUTERS
-from app.console.view import LIKE
 from app.identity.permissions import REGISTRY
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
 from tests.console.conftest import PAGE
+from tests.console.routes import OF_A_CASE, OF_NO_CASE, address_of, kind_of, rows_of
 from tests.estate import estate_on
-from tests.estate_calls import ROUTES as API
 from tests.stage import PEOPLE, ROLES, ROWS, Stage, letter
 
-ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-WITHOUT_ROWS = {"console.end_session", "console.help_machine"}  # one's own; for everybody
-OF_A_CASE = [route for route in ROUTES if "{" in route.path and route.operation_id not in WITHOUT_ROWS]
-OF_NO_CASE = [route for route in ROUTES if "{" not in route.path and "GET" in (route.methods or ())]
 FORM = {"sec-fetch-site": "same-origin", "accept": PAGE["accept"]}
 REFUSED = "-H"
-
-
-# Done by a form or a page of their own, as routes of their own.
-WITHOUT_PAGE = {"request.reuse", "negotiation.request_narrower", "plan.amend", "gateway.amend"}
-
-
-def kind_of(route: APIRoute) -> str | None:
-    """Of the routes of a kind's acts, the act's page and its doing, the kind."""
-    found = re.fullmatch(r"console\.(\w+)_(?:act|step)", str(route.operation_id))
-    return found[1] if found and route.path.endswith("/{act}") else None
-
-
-def rows_of(route: APIRoute) -> list[tuple[str, str]]:
-    """The rows of the API's table that hold for the route, too."""
-    kind = kind_of(route)
-    if kind is None:
-        return [key for key in ROWS if key[0] == LIKE.get(str(route.operation_id)) and key[1] != "-"]
-    return [
-        key
-        for key in ROWS
-        if key[0].startswith(f"{kind}.") and key[0] not in WITHOUT_PAGE and re.fullmatch(rf".*\}}/{key[0].partition('.')[2]}", API[key[0]].path)
-        and "POST" in (API[key[0]].methods or ())
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +78,10 @@ FORMS = [
 
 def same_as_the_table(stage: Stage, route: APIRoute, key: tuple[str, str], **sent: Any) -> None:
     call = stage.estate.calls[key]
-    names = iter((*call.names, *call.query.values()))  # a list of a case's own asks for the case
-    path = re.sub(r"\{\w*id:uuid\}", lambda _: str(next(names)), route.path)
+    path = address_of(route, key, call)
     for column in PEOPLE:
         wanted = ROWS[key][column]
-        got = answers(stage, column, {"url": path.replace("{act}", key[0].partition(".")[2]), **sent})
+        got = answers(stage, column, {"url": path, **sent})
         told = zip(got, wanted, strict=False)
         assert all(fits(page, table, route) for page, table in told), f"{column}: {got} instead of {wanted}"
 

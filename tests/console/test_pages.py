@@ -277,6 +277,8 @@ def test_a_proof_can_be_followed_by_hand(desks: Desks) -> None:
     nobody = desks.browser()
     assert "一致：" in nobody.open(f"/ledger?entry={found[1]}")
     assert "没有这个条目" in nobody.open("/ledger?entry=nothing", expect=404)
+    about = nobody.open(f"/ledger?entry={request.rsplit('/', maxsplit=1)[1]}")
+    assert f"/ledger?entry={found[1]}" in about
 
 
 def test_a_finding_is_answered_on_the_plans_page_and_becomes_a_request(desks: Desks) -> None:
@@ -312,6 +314,11 @@ def test_a_finding_is_answered_on_the_plans_page_and_becomes_a_request(desks: De
     clerk.send("/requests/new")
     assert clerk.address.startswith("/requests/")
     desks.of("market", CLERK).open(address, expect=404)
+    clerk.open(address)
+    clerk.send(f"{address}/amend", title="婚姻状况摸底调查（变更）")
+    assert "已办理：变更" in clerk.page
+    assert clerk.address != address
+    assert "婚姻状况摸底调查（变更）" in clerk.page
 
 
 WHO = {

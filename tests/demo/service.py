@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 LAST_ACCOUNT = "dh_data.mediator2"  # the last line that `serve --demo` prints
 
 
@@ -42,10 +42,15 @@ class Service:
     def kill(self) -> None:
         """SIGKILL to it and all its descendants, the database among them."""
         assert self._process is not None
+        self._kill_all()
+        self._process.communicate()
+
+    def _kill_all(self) -> None:
+        """Its descendants, too: they hold its output open."""
+        assert self._process is not None
         for pid in [self._process.pid, *_descendants(self._process.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.communicate()
 
     def stop(self) -> int:
         assert self._process is not None
@@ -57,7 +62,7 @@ class Service:
     def _watched(self) -> Iterator[Iterator[str]]:
         assert self._process is not None
         assert self._process.stdout is not None
-        watchdog = threading.Timer(PATIENCE_S, self._process.kill)
+        watchdog = threading.Timer(PATIENCE_S, self._kill_all)
         watchdog.start()
         try:
             yield self._process.stdout

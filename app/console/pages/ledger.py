@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from app.console.sheets import Cell, Table
 from app.console.view import View, looking, permit_page
 from app.identity import ledger_api
 from app.kernel import ledger, merkle
@@ -19,6 +20,7 @@ from app.kernel.text import Text
 router = APIRouter(include_in_schema=False)
 permit_page("console.ledger", like="ledger.proof")
 
+ENTRIES_SHOWN = 200
 
 WORDS = {
     "leaf": Text("叶的摘要", "Hash of the leaf"),
@@ -45,17 +47,20 @@ class Fold:
 
 @router.get("/ledger", operation_id="console.ledger")
 def ledger_page(view: Annotated[View, looking("console.ledger")], entry: str = "") -> Response:
-    """Look up an entry by its id and follow its proof."""
+    """Look up an entry by its id and follow its proof, or find the entries about a case by the case's."""
     signer: Signer = view.request.app.state.keys.ledger
     latest = ledger.latest_checkpoint(view.session)
     proof: ledger_api.ProofOut | None = None
     steps: list[Fold] = []
     problem: Problem | None = None
+    about: Table | None = None
     if entry.strip():
         try:
             proof = ledger_api.proof(_id(entry), view.session)
             steps = folds(proof, latest.size if latest else 0)
         except (NotFound, Invalid):
+            about = _about(view, entry)
+        if proof is None and about is None:
             problem = NotFound(
                 Text(
                     "没有这个条目，或者它还没有编入（约一秒）。",
@@ -66,10 +71,24 @@ def ledger_page(view: Annotated[View, looking("console.ledger")], entry: str = "
     leaf = _printed(merkle.leaf_hash(proof.leaf.encode())) if proof else ""
     return view.page(
         "ledger.html", words={name: text.in_(view.locale) for name, text in WORDS.items()}, status=problem.status if problem else 200, latest=latest, root=root, entry=entry.strip(), proof=proof,
-        steps=steps, leaf=leaf, holds=bool(proof) and (steps[-1].result if steps else leaf) == root, problem=problem, origin=signer.origin,
+        steps=steps, about=about, leaf=leaf, holds=bool(proof) and (steps[-1].result if steps else leaf) == root, problem=problem, origin=signer.origin,
         public_key=_printed(signer.public_key),
         signature_holds=_holds(latest.note, signer) if latest else False,
     )  # fmt: skip
+
+
+def _about(view: View, entry: str) -> Table | None:
+    """The entries about the case of this id; None where there is none. The log itself tells everybody as much."""
+    try:
+        found = ledger.entries_about(view.session, _id(entry), ENTRIES_SHOWN)
+    except Invalid:
+        return None
+    rows = [
+        [Cell(one.at), Cell(one.kind, code=True), Cell(str(one.id), f"/ledger?entry={one.id}")]
+        for one in found
+    ]
+    columns = (Text("时间", "When"), Text("事项", "What"), Text("条目", "Entry"))
+    return Table(columns, rows, Text("该案件的存证条目", "Entries about this case")) if rows else None
 
 
 def folds(proof: ledger_api.ProofOut, size: int) -> list[Fold]:

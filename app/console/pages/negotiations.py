@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Response
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from app.kernel.wire import Cursor
 from exchange.agreements.models import Agreement
 from exchange.attachments import quarantine_of
 from exchange.disputes import api as disputes
+from exchange.disputes.models import Dispute
 from exchange.negotiations import api, wire
 from exchange.negotiations.case import current_terms, find_negotiation, moment_of
 from exchange.negotiations.models import Negotiation
@@ -145,9 +147,15 @@ def negotiation_page(
         entry=pages.entry_from_terms(start, records) if "draft_terms" in told.allowed else None,
         offers=[one for one in offered(case, ACTS) if one.name not in ("draft_terms", "comment")],
         refused=refused(view, case),
-        act_names=NEGOTIATION.acts, clocks=clocks_of(view, told.deadlines), picture=_picture(view, told, events),
+        dispute_id=_dispute_of(view, told.id), act_names=NEGOTIATION.acts, clocks=clocks_of(view, told.deadlines), picture=_picture(view, told, events),
         may_narrow=view.may("negotiation.request_narrower"), may_see_request=view.may("request.read"), done=view.request.query_params.get("done"),
     )  # fmt: skip
+
+
+def _dispute_of(view: View, negotiation_id: UUID) -> UUID | None:
+    """The latest dispute about the negotiation."""
+    about = select(Dispute.id).where(Dispute.negotiation_id == negotiation_id)
+    return view.session.scalar(about.order_by(Dispute.id.desc()).limit(1))
 
 
 def _picture(view: View, told: wire.NegotiationOut, events: Any) -> Any:
