@@ -47,14 +47,17 @@ def fault_of(entry: Mapping[str, object], *, pointer: str | None = None, harmles
     english = str(entry["msg"])
     context = entry.get("ctx")
     inner = context.get("error") if isinstance(context, dict) else None
-    if isinstance(inner, ValueError) and inner.args and isinstance(inner.args[0], Text):
-        return Fault(pointer, inner.args[0], Text("见该字段的说明", "see the description of the field"))
     kind, value = str(entry["type"]), entry.get("input")
+    if isinstance(inner, ValueError) and inner.args and isinstance(inner.args[0], Text):
+        said: Text = inner.args[0]
+        if harmless and _is_short(value) and str(value) not in said.zh:
+            said = Text(f"“{value}”{said.zh}", f"“{value}”: {said.en}")
+        return Fault(pointer, said, Text("见该字段的说明", "see the description of the field"))
     chinese = _KINDS.get(kind, "不符合要求")
     if kind == "string_pattern_mismatch":
         english = "does not have the form asked for"
     told = (harmless or kind in _REPEATED) and kind != "missing" and value != ""
-    if told and isinstance(value, str | int | float) and len(str(value)) <= SHOWN_LENGTH:
+    if told and _is_short(value):
         chinese, english = f"“{value}”{chinese}", f"“{value}”: {english}"
     return Fault(
         pointer, Text(chinese, english), _rule_of(kind, context if isinstance(context, dict) else {})
@@ -121,6 +124,24 @@ _FORMS: dict[str, Text] = {
         "目录字段的路径，各级以点分隔，至多四级，首字符为文字",
         "the path of a field of the record: up to four parts with points between, the first begins with a letter",
     ),
+    r"^[A-Za-z0-9._/-]{0,200}$": Text(
+        "只含字母、数字和 . _ / -，至多 200 个字符", "letters, digits and . _ / - only, up to 200 characters"
+    ),
+    r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": Text(
+        "存储桶名称：小写字母、数字、点和连字符，3 至 63 个字符，首尾为字母或数字",
+        "the name of a bucket: small letters, digits, points and hyphens, 3 to 63 characters, letter or digit at both ends",
+    ),
+    r"^[a-z0-9-]{1,64}$": Text(
+        "小写字母、数字和连字符，1 至 64 个字符", "small letters, digits and hyphens, 1 to 64 characters"
+    ),
+    r"^[\x21-\x2b\x2d\x2e\x30-\x7e]{1,128}$": Text(
+        "1 至 128 个可打印的 ASCII 字符，不含空格、逗号和斜杠",
+        "1 to 128 printable ASCII characters without blanks, commas or slashes",
+    ),
+    r"^[^\x00-\x1f\\*?\[\]{}]*$": Text(
+        "文件路径，不含控制字符、反斜杠和通配符",
+        "the path of a file without control characters, backslashes or wildcards",
+    ),
     r"^[0-9a-f]{16}$": Text("16 位小写十六进制数字", "16 small hexadecimal digits"),
     r"^[0-9a-f]{64}$": Text("64 位小写十六进制数字（SHA-256）", "64 small hexadecimal digits (SHA-256)"),
     r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$": Text(
@@ -144,6 +165,10 @@ _FORMS: dict[str, Text] = {
         "1 to 200 characters without control characters, quotation marks or backslashes",
     ),
 }
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str | int | float) and 0 < len(str(value)) <= SHOWN_LENGTH
 
 
 def form_in_words(pattern: str) -> Text | None:
