@@ -44,6 +44,8 @@ def main() -> None:
                         commands.run(database, seconds=asked.seconds)
                     case "negotiations":
                         negotiations.run(database, seconds=asked.seconds)
+                        with own_database(server, "bench_seeing") as another:
+                            negotiations.run_seeing(another, seconds=asked.seconds)
                     case "gateway":
                         gateway.run(
                             folder,

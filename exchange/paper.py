@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
+from itertools import groupby
 from typing import Any, Protocol
 
 from jinja2 import Environment, StrictUndefined
@@ -79,11 +80,11 @@ def speaker(locale: Locale) -> Say:
     return say
 
 
-def written(moment: datetime, locale: Locale) -> str:
-    """A moment by the legal clock, to the second."""
+def written(moment: datetime, locale: Locale, *, zone: bool = True) -> str:
+    """A moment by the legal clock, to the second; without its `zone` where the paper says it once for all."""
     there = moment.astimezone(BEIJING)
-    zone = "（北京时间）" if locale == "zh-CN" else " (UTC+8)"
-    return f"{day_of(there, locale)} {there:%H:%M:%S}{zone}"
+    zone_name = ("（北京时间）" if locale == "zh-CN" else " (UTC+8)") if zone else ""
+    return f"{day_of(there, locale)} {there:%H:%M:%S}{zone_name}"
 
 
 def day_of(day: date, locale: Locale) -> str:
@@ -231,19 +232,30 @@ def _runs(value: str, latin: str) -> str:
 
 
 def _split(value: str) -> Iterable[tuple[bool, str]]:
-    start = 0
-    for end in range(1, len(value) + 1):
-        if end == len(value) or (value[end] < "\u0100") != (value[start] < "\u0100"):
-            yield value[start] < "\u0100", value[start:end]
-            start = end
+    latin = [_is_latin(value, at) for at in range(len(value))]
+    for is_latin, run in groupby(range(len(value)), key=latin.__getitem__):
+        yield is_latin, "".join(value[at] for at in run)
+
+
+def _is_latin(value: str, at: int) -> bool:
+    """Curly quotes are both scripts': they go with what they enclose."""
+    if value[at] in "“‘”’":
+        beside = at + 1 if value[at] in "“‘" else at - 1
+        return 0 <= beside < len(value) and value[beside] < "\u0100"
+    return value[at] < "\u0100"
 
 
 @cache
 def _styles() -> dict[str, Any]:
+    from reportlab.lib import textsplit  # noqa: PLC0415
     from reportlab.lib.styles import ParagraphStyle  # noqa: PLC0415
     from reportlab.pdfbase import pdfmetrics  # noqa: PLC0415
     from reportlab.pdfbase.cidfonts import UnicodeCIDFont  # noqa: PLC0415
+    from reportlab.platypus import paragraph  # noqa: PLC0415
 
+    # Made for Japanese, it lacks what else may not begin a line in Chinese (GB/T 15834). It is read in two places.
+    textsplit.ALL_CANNOT_START += "》〉，；：！？”’…"  # type: ignore[misc]  # so the stubs; there is no setting
+    paragraph.ALL_CANNOT_START = textsplit.ALL_CANNOT_START  # type: ignore[attr-defined]  # the same
     pdfmetrics.registerFont(UnicodeCIDFont(_SONG))
     plain = ParagraphStyle("plain", fontName=_SONG, fontSize=10.5, leading=16, wordWrap="CJK")
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.kernel.text import Text
 from catalog.resources.models import Resource
 from catalog.resources.record import ResourceRecord
-from exchange.terms import Terms, mask_text
+from exchange.terms import Terms, TermsChange, diff, mask_text
 
 
 def records_of(session: Session, resource_ids: Iterable[UUID]) -> dict[UUID, ResourceRecord]:
@@ -67,3 +67,24 @@ def told(terms: Terms, records: Mapping[UUID, ResourceRecord]) -> list[ToldResou
         )
         parts.append(ToldResource(part.resource_id, title, tuple(items), part.scope))
     return parts
+
+
+def changes_between(before: Terms, after: Terms, records: Mapping[UUID, ResourceRecord]) -> list[TermsChange]:
+    """What changed, with resources and items by the names the catalog gives."""
+    titles, labels = {}, {}
+    for resource_id, record in records.items():
+        root = f"/resources/{resource_id}"
+        titles[root] = bilingual(record.title, record.title_en)
+        for item in record.items:
+            name = bilingual(item.name, item.name_en)
+            labels[f"{root}/items/{item.code}"] = Text(f"信息项“{name.zh}”", f"Item “{name.en}”")
+    changes = []
+    for change in diff(before, after):
+        title = titles.get(change.path)
+        changes.append(
+            replace(
+                change, label=labels.get(change.path, change.label),
+                before=change.before and (title or change.before), after=change.after and (title or change.after),
+            )
+        )  # fmt: skip
+    return changes

@@ -17,8 +17,8 @@ from app.kernel.text import Text
 from catalog.resources.codes import DATA_TYPES, UPDATE_CYCLES, SharingType
 from catalog.resources.record import ItemRecord, ResourceRecord
 from exchange.requests.questions import Put, Question
-from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange, diff
-from exchange.told import bilingual, records_of, told
+from exchange.terms import METHOD_NAMES, Purpose, Terms, TermsChange
+from exchange.told import bilingual, changes_between, records_of, told
 
 __all__ = ["records_of", "told"]  # beside what is owned here, for the pages
 
@@ -53,17 +53,7 @@ def told_changes(
     before: Terms, after: Terms, records: Mapping[UUID, ResourceRecord]
 ) -> list[tuple[TermsChange, Text]]:
     """Each difference with a label that names the item as the catalog does."""
-    names = {
-        f"/resources/{resource_id}/items/{item.code}": item
-        for resource_id, record in records.items()
-        for item in record.items
-    }
-    changes = []
-    for change in diff(before, after):
-        item = names.get(change.path)
-        label = Text(f"信息项“{item.name}”", f"Item “{item.name_en or item.name}”") if item else change.label
-        changes.append((change, label))
-    return changes
+    return [(change, change.label) for change in changes_between(before, after, records)]
 
 
 @dataclass(frozen=True, slots=True)

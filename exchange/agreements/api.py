@@ -37,7 +37,8 @@ from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
 from exchange.agreements.versions import versions_of
 from exchange.negotiations import consents
 from exchange.parties import names_of, parties_of
-from exchange.terms import Terms, diff
+from exchange.terms import Terms
+from exchange.told import changes_between, records_of
 from exchange.wire import ChangeOut, ConsentOut, OptionalReason, Reason
 
 router = APIRouter(prefix="/api/v1/agreements", tags=["agreements"], route_class=CreatingRoute)
@@ -212,8 +213,11 @@ def list_versions(asked: Annotated[Asked[Agreement], _asked("versions")]) -> lis
     """变更历史: every version of the agreement, the first one first."""
     found: list[AgreementVersion] = []
     before: Terms | None = None
-    for row in versions_of(asked.session, asked.case):
-        changes = [ChangeOut.of(change) for change in diff(before, row.typed)] if before else []
+    rows = versions_of(asked.session, asked.case)
+    records = records_of(asked.session, {resource_id for row in rows for resource_id in row.resource_ids})
+    for row in rows:
+        changed = changes_between(before, row.typed, records) if before else []
+        changes = [ChangeOut.of(change) for change in changed]
         before = row.typed
         found.append(
             AgreementVersion(

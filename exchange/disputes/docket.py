@@ -6,6 +6,7 @@ Owns the wording; the looks are `exchange.paper`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
@@ -22,12 +23,14 @@ from exchange.attachments import attachments_of
 from exchange.disputes.models import Dispute, Ruling
 from exchange.disputes.service import KIND, rulings_of, statements_of
 from exchange.disputes.states import CAUSES, DISPUTE, OUTCOMES
+from exchange.negotiations.case import refusal_reason
 from exchange.negotiations.consents import consents_to, versions_for
 from exchange.negotiations.models import Consent, Negotiation, TermsVersion
+from exchange.negotiations.states import GROUNDS, NEGOTIATION
 from exchange.paper import Code, Facts, Paper, Section, Table, Words, day_of, speaker, written
 from exchange.parties import names_of, parties_of
-from exchange.terms import METHOD_NAMES, Terms, diff
-from exchange.told import records_of, told
+from exchange.terms import METHOD_NAMES, Terms
+from exchange.told import changes_between, records_of, told
 
 SIDES = {
     "requester": Text("需求方", "Requester"),
@@ -40,7 +43,7 @@ _Blocks = Sequence[Facts | Table | Words]
 
 
 def docket_paper(session: Session, dispute: Dispute, locale: Locale, *, by: Actor) -> Paper:
-    """The case with every offer, statement, piece of evidence, proposal and ruling, its clocks and its history."""
+    """The case with every offer, statement, piece of evidence (of the negotiation and of the dispute), proposal and ruling, its clocks and its history."""
     say = speaker(locale)
     sections = [
         (say("当事方与争议", "Parties and matter"), _matter(session, dispute, locale)),
@@ -53,12 +56,16 @@ def docket_paper(session: Session, dispute: Dispute, locale: Locale, *, by: Acto
     ]
     numbers = "一二三四五六七" if locale == "zh-CN" else "1234567"
     return Paper(
-        locale, say("政务数据共享争议案卷", "Docket of a data sharing dispute"), say("编号 {id}", "No. {id}", id=dispute.id),
+        locale, say("政务数据共享争议案卷", "Docket of a data sharing dispute"), say("编号 {id} · 时间均为北京时间", "No. {id} · times are UTC+8", id=dispute.id),
         [
             Section(f"{number}{say('、', '. ')}{title}", blocks or [Words(say("无。", "None."))])
             for number, (title, blocks) in zip(numbers, sections, strict=True)
         ],
     )  # fmt: skip
+
+
+def _at(moment: datetime, locale: Locale) -> str:
+    return written(moment, locale, zone=False)
 
 
 def _matter(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
@@ -70,10 +77,21 @@ def _matter(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
     }
     names = names_of(session, set(sides.values()))
     rows = [(SIDES[side].in_(locale), names[agency].in_(locale)) for side, agency in sides.items()]
+    rows.append((say("报请事由", "Cause"), CAUSES[dispute.cause].in_(locale)))
+    negotiation = session.get_one(Negotiation, dispute.negotiation_id)
+    if negotiation.refusal_ground:
+        ground, reason = GROUNDS[negotiation.refusal_ground], refusal_reason(session, negotiation)
+        refused = say(
+            "{ground}（{law}）：{why}",
+            "{ground} ({law}): {why}",
+            ground=ground.label,
+            law=cite(ground.basis),
+            why=reason,
+        )
+        rows.append((say("提供方理由", "Provider's reason"), refused))
     rows += [
-        (say("报请事由", "Cause"), CAUSES[dispute.cause].in_(locale)),
         (say("需求方理由", "Requester's reason"), dispute.reason),
-        (say("报请时间", "Opened"), written(dispute.created_at, locale)),
+        (say("报请时间", "Opened"), _at(dispute.created_at, locale)),
         (say("状态", "State"), DISPUTE.states[dispute.state].in_(locale)),
         (say("依据", "Legal basis"), cite("REG-21, 809-28").in_(locale)),
     ]
@@ -92,7 +110,7 @@ def _offers(session: Session, dispute: Dispute, locale: Locale, by: Actor) -> _B
     for version in versions:
         blocks.append(Words(_consented(given[version.id], locale), lead=_headed(version, dispute, locale)))
         terms = version.typed
-        blocks.append(_whole(session, terms, locale) if before is None else _changed(before, terms, locale))
+        blocks.append(_changed(session, before, terms, locale) if before else _whole(session, terms, locale))
         if version.note:
             blocks.append(Words(version.note, lead=speaker(locale)("附言", "Note")))
         before = terms
@@ -100,12 +118,12 @@ def _offers(session: Session, dispute: Dispute, locale: Locale, by: Actor) -> _B
 
 
 def _headed(version: TermsVersion, dispute: Dispute, locale: Locale) -> str:
-    side, at = SIDES[version.party].in_(locale), written(version.created_at, locale)
-    head = Text("第 {n} 稿（{side}，{at}）", "Version {n} ({side}, {at})").with_(
+    side, at = SIDES[version.party].in_(locale), _at(version.created_at, locale)
+    head = Text("第 {n} 稿 · {side} · {at}", "Version {n} · {side} · {at}").with_(
         n=version.number, side=side, at=at
     )
-    proposed = Text("，调解方案", ", proposal") if version.id == dispute.proposal_id else Text("", "")
-    return head.in_(locale) + proposed.in_(locale)
+    proposed = Text(" · 调解方案", " · proposal") if version.id == dispute.proposal_id else Text("", "")
+    return head.in_(locale) + proposed.in_(locale) + Text("：", ":").in_(locale)
 
 
 def _consented(given: Mapping[str, Consent], locale: Locale) -> str:
@@ -150,24 +168,26 @@ def _whole(session: Session, terms: Terms, locale: Locale) -> Facts:
     )
 
 
-def _changed(before: Terms, after: Terms, locale: Locale) -> Table | Words:
+def _changed(session: Session, before: Terms, after: Terms, locale: Locale) -> Table | Words:
     say = speaker(locale)
+    records = records_of(session, {part.resource_id for each in (before, after) for part in each.resources})
     rows = [
         (
             change.label.in_(locale),
             change.before.in_(locale) if change.before else "—",
             change.after.in_(locale) if change.after else say("删去", "removed"),
         )
-        for change in diff(before, after)
+        for change in changes_between(before, after, records)
     ]
     if not rows:
-        return Words(say("与上一稿相同。", "The same as the version before."))
+        return Words(say("没有不同。", "No difference."))
     return Table((say("条款", "Term"), say("原为", "Before"), say("改为", "After")), rows)
 
 
 def _statements(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
+    colon = speaker(locale)("：", ":")
     return [
-        Words(each.body, lead=f"{SIDES[each.party].in_(locale)} · {written(each.created_at, locale)}")
+        Words(each.body, lead=f"{SIDES[each.party].in_(locale)} · {_at(each.created_at, locale)}{colon}")
         for each in statements_of(session, dispute)
     ]
 
@@ -175,19 +195,37 @@ def _statements(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
 def _evidence(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
     say = speaker(locale)
     heads = say("文件", "File"), say("提交方", "By"), say("提交时间", "At"), "SHA-256"
+    submitted = [
+        *attachments_of(session, NEGOTIATION.kind, dispute.negotiation_id),
+        *attachments_of(session, KIND, dispute.id),
+    ]
     rows = [
-        (each.name, SIDES[each.party].in_(locale), written(each.created_at, locale), Code(each.sha256))
-        for each in attachments_of(session, KIND, dispute.id)
+        (each.name, SIDES[each.party].in_(locale), _at(each.created_at, locale), Code(each.sha256))
+        for each in submitted
     ]
     return [Table(heads, rows)] if rows else []
 
 
 def _rulings(session: Session, dispute: Dispute, locale: Locale, by: Actor) -> _Blocks:
-    rulings = rulings_of(session, dispute, by=by)
+    say, rulings = speaker(locale), rulings_of(session, dispute, by=by)
     hands = {ruling.drafted_by for ruling in rulings} | {ruling.signed_by for ruling in rulings}
     people = select(Person.id, Person.name).where(Person.id.in_(hands - {None}))
     names: dict[UUID | None, str] = {row.id: row.name for row in session.execute(people)}
-    return [Facts(_ruling(ruling, names, locale)) for ruling in rulings]
+    asked = session.get_one(Negotiation, dispute.negotiation_id).current_terms_id
+    blocks: list[Facts | Table | Words] = []
+    for ruling in rulings:
+        blocks.append(Facts(_ruling(ruling, names, locale)))
+        if ruling.terms_version_id:
+            granted, tabled = (
+                session.get_one(TermsVersion, version).typed for version in (ruling.terms_version_id, asked)
+            )
+            blocks += [
+                Words(
+                    say("裁定的条款，与协商时的条款相比：", "The terms granted, against those on the table:")
+                )
+            ]
+            blocks += [_changed(session, tabled, granted, locale)]
+    return blocks
 
 
 def _ruling(ruling: Ruling, names: Mapping[UUID | None, str], locale: Locale) -> list[tuple[str, str]]:
@@ -199,13 +237,17 @@ def _ruling(ruling: Ruling, names: Mapping[UUID | None, str], locale: Locale) ->
     ]
     if ruling.directions:
         rows.append((say("指示", "Directions"), ruling.directions))
-    if ruling.document:
-        rows.append((say("复核文号", "Decision on review"), ruling.document))
-    rows.append((say("拟定", "Drafted by"), names.get(ruling.drafted_by, "—")))
     signed = say("尚未签发", "not signed")
     if ruling.signed_at:
-        signed = f"{names.get(ruling.signed_by, '—')} · {written(ruling.signed_at, locale)}"
-    return [*rows, (say("签发", "Signed"), signed)]
+        signed = f"{names.get(ruling.signed_by, '—')} · {_at(ruling.signed_at, locale)}"
+    if ruling.document:  # the government's, which the authority enters
+        return [
+            *rows,
+            (say("复核决定文号", "Decision on review"), ruling.document),
+            (say("登记", "Entered by"), signed),
+        ]
+    drafted = names.get(ruling.drafted_by, "—")
+    return [*rows, (say("拟定", "Drafted by"), drafted), (say("签发", "Signed"), signed)]
 
 
 def _deadlines(session: Session, dispute: Dispute, locale: Locale) -> _Blocks:
@@ -225,7 +267,7 @@ def _history(session: Session, dispute: Dispute, locale: Locale, by: Actor) -> _
 
     def row(event: Event) -> tuple[str, ...]:
         act = known.get(event.act, Text(event.act, event.act)).in_(locale)
-        return written(event.at, locale), act, event.actor_name, event.reason or "—"
+        return _at(event.at, locale), act, event.actor_name, event.reason or "—"
 
     events = events_of(session, KIND, dispute.id)
     return [

@@ -45,7 +45,7 @@ from exchange.negotiations.wire import (
 )
 from exchange.parties import names_of, parties_of
 from exchange.requests.questions import Answered
-from exchange.terms import diff
+from exchange.told import changes_between, records_of
 from exchange.wire import ChangeOut, OptionalReason, Reason, ToTerms, VersionOut
 
 router = APIRouter(prefix="/api/v1/negotiations", tags=["negotiations"], route_class=CreatingRoute)
@@ -123,7 +123,10 @@ def list_changes(
     known = {version.number: version.terms for version in _versions(asked)}
     if chosen.before not in known or chosen.after not in known:
         raise NotFound()
-    return [ChangeOut.of(change) for change in diff(known[chosen.before], known[chosen.after])]
+    before, after = known[chosen.before], known[chosen.after]
+    named = {part.resource_id for terms in (before, after) for part in terms.resources}
+    records = records_of(asked.session, named)
+    return [ChangeOut.of(change) for change in changes_between(before, after, records)]
 
 
 @router.get("/{id}/events", operation_id="negotiation.events")
@@ -333,6 +336,15 @@ def _versions(asked: Asked[Negotiation]) -> list[VersionOut]:
     return [VersionOut.of(row, given[row.id].values()) for row in rows]
 
 
+def _refusal(session: Session, row: Negotiation) -> Refusal | None:
+    if row.refusal_ground is None:
+        return None
+    ground, reason = GROUNDS[row.refusal_ground], case.refusal_reason(session, row)
+    return Refusal(
+        ground=row.refusal_ground, label=Label.of(ground.label), legal_basis=ground.basis, reason=reason
+    )
+
+
 def represent(asked: Asked[Negotiation]) -> NegotiationOut:
     """The negotiation as it is told to the asking actor, its version in ETag."""
     row = asked.case
@@ -340,7 +352,7 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
     names = names_of(asked.session, {row.requester_id, row.provider_id, row.authority_id})
     versions = {version.id: version for version in _versions(asked)}
     assert row.current_terms_id is not None
-    reason, ground = row.termination_reason, row.refusal_ground
+    reason = row.termination_reason
     agreement = live_agreement_of(asked.session, row.id)
     return NegotiationOut(
         id=row.id,
@@ -363,11 +375,7 @@ def represent(asked: Asked[Negotiation]) -> NegotiationOut:
         overdue=row.overdue,
         termination_reason=reason,
         termination_reason_name=Label.of(TERMINATION_REASONS[reason]) if reason else None,
-        refusal=Refusal(
-            ground=ground, label=Label.of(GROUNDS[ground].label), legal_basis=GROUNDS[ground].basis
-        )
-        if ground
-        else None,
+        refusal=_refusal(asked.session, row),
         disputed=row.disputed,
         directions=row.directions,
         deadlines=deadlines_out(asked.session, NEGOTIATION.kind, row.id),

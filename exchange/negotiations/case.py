@@ -149,6 +149,14 @@ def current_terms(session: Session, negotiation: Negotiation) -> TermsVersion:
     return session.get_one(TermsVersion, negotiation.current_terms_id)
 
 
+def refusal_reason(session: Session, negotiation: Negotiation) -> str | None:
+    """Why the provider refused, in its words, as the history has it."""
+    refused = select(Event.reason).where(
+        Event.kind == KIND, Event.subject_id == negotiation.id, Event.act == "refuse"
+    )
+    return session.scalar(refused)
+
+
 PUNCTUAL = {"overdue": False, "reminded": False}
 """What changes of a case with whose turn it is."""
 

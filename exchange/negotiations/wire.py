@@ -41,11 +41,12 @@ class NegotiationSummary(Wire):
 
 
 class Refusal(Wire):
-    """Why the provider refused: the coded ground and the article it rests on."""
+    """Why the provider refused: the coded ground, the article it rests on, and the reason in its words."""
 
     ground: str
     label: Label
     legal_basis: str
+    reason: str | None
 
 
 class NegotiationOut(Wire):

@@ -8,6 +8,7 @@ import zipfile
 from uuid import UUID
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from app.kernel.actor import Role
 from app.kernel.history import Event
 from app.kernel.ledger import LedgerEntry
 from exchange.attachments import LIMIT_BYTES
+from tests.exchange.test_agreement_documents import words_in
 from tests.exchange.world import START, Json, World, slug, terms, to
 
 CLERK, APPROVER, MEDIATOR = Role.CLERK, Role.APPROVER, Role.MEDIATOR
@@ -201,6 +203,45 @@ class TestDocket:
         read = world.read("disputes", case["id"], "city_authority", MEDIATOR)
         assert [one["name"] for one in read["attachments"]] == ["证据.pdf"]
         assert [(one["number"], one["party"]) for one in read["offers"]] == [(1, "requester")]
+
+    def test_on_paper_each_reads_what_it_may_know(self, world: World) -> None:
+        case = world.act(world.disputed(), "state", "civil", CLERK, {"body": "证件号并非核验所需"})
+        resource = world.read("negotiations", case["negotiation_id"], "civil")["terms"]["terms"]["resources"][
+            0
+        ]
+        ruling = {
+            "outcome": "grant", "reasons": "用途明确，依法应当共享", "legal_basis": "809-20",
+            "terms": terms(UUID(resource["resource_id"]), items=("name",)),
+        }  # fmt: skip
+        case = world.act(case, "draft_ruling", "city_authority", MEDIATOR, ruling, number=2)
+        told = [
+            "政务数据共享争议案卷",
+            "范围超出用途所需",
+            "拒绝没有依据",
+            "第 1 稿 · 需求方",
+            "证件号并非核验所需",
+        ]
+        ruled = ["依法应当共享", "裁定的条款", "信息项“登记日期”"]
+        for agency, role, shown, hidden in (
+            ("civil", CLERK, told, ruled),
+            ("city_authority", MEDIATOR, told + ruled, []),
+        ):
+            page = self.paper(world, case, agency, role).text
+            assert all(words in page for words in shown), page
+            assert not any(words in page for words in hidden), page
+        world.act(case, "rule", "city_authority", MEDIATOR, {"ruling_id": case["rulings"][-1]["id"]})
+        assert all(words in self.paper(world, case, "civil", CLERK).text for words in told + ruled)
+        printed = words_in(self.paper(world, case, "civil", CLERK, accept="application/pdf").content)
+        assert all(words in printed for words in (told[0], told[-1], *ruled)), printed
+        english = self.paper(world, case, "health", CLERK, **{"accept-language": "en"}).text
+        assert "Docket of a data sharing dispute" in english
+        assert self.paper(world, case, "east_health", CLERK).status_code == 404
+
+    @staticmethod
+    def paper(world: World, case: Json, agency: str, role: Role, **headers: str) -> Response:
+        asked = {**world.headers(agency, role), "accept-language": "zh-CN", **headers}
+        answer: Response = world.client.get(f"/api/v1/disputes/{case['id']}/document", headers=asked)
+        return answer
 
     def test_a_provider_that_does_not_comply_is_reported_and_ordered(self, world: World) -> None:
         case = self.granted(world)

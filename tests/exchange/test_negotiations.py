@@ -369,6 +369,10 @@ def test_a_draft_is_its_own_side_s_until_it_is_offered(world: World) -> None:
     world.act(case, "offer", "civil", APPROVER, to(case["draft"]))
     changes = world.call("GET", f"{path}/changes?before=1&after=2", "health", CLERK)
     assert [(c["kind"], c["path"].rsplit("/", 1)[1]) for c in changes] == [("removed", "registered_on")]
+    assert changes[0]["label"] == {
+        "zh": "信息项“登记日期”",
+        "en": "Item “登记日期”",
+    }  # it has no English name
 
 
 def test_strangers_are_told_nothing(world: World) -> None:
