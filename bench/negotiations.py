@@ -24,7 +24,7 @@ from app.kernel.actor import Actor, Role, system_actor
 from app.kernel.db import Base, Database
 from app.kernel.ledger import LedgerEntry
 from app.kernel.postgres_files import SERVICE_ROLE
-from bench.commands import THREADS, Decide, repeat
+from bench.commands import THREADS, Decide, in_turn
 from bench.console import multiply
 from bench.measure import Samples, show
 from catalog.resources.importing import Incoming, upsert_imported
@@ -35,7 +35,6 @@ from exchange.negotiations.models import Negotiation
 from exchange.requests.service import Content, draft_request, file_request
 from exchange.terms import ItemTerm, Method, Purpose, Quota, ResourceTerms, Terms
 
-SLICES = 8
 AT_A_TIME = 16
 NEGOTIATIONS = 20_000
 _OPERATOR = system_actor("operator")
@@ -53,10 +52,7 @@ def run(database: Database, *, seconds: float) -> None:
     }
     rows: list[tuple[str | float, ...]] = []
     for threads in THREADS:
-        slices = [  # in turn, so that other work on the machine falls on all
-            [repeat(one, threads, seconds / SLICES) for one in kinds.values()] for _ in range(SLICES)
-        ]
-        rates = [sum(each) / SLICES for each in zip(*slices, strict=True)]
+        rates = in_turn(list(kinds.values()), threads, seconds)
         of = f"{threads} thread{'s' * (threads > 1)}"
         rows += [
             (f"{name}, {of}", rate, 1000 * threads / rate, rates[0] / rate)
