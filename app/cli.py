@@ -420,6 +420,7 @@ def openapi() -> None:
 
 
 cli.command("pull")(cli_pull.pull)
+cli.command("gather")(cli_pull.gather)
 cli.command("verify-ledger")(cli_ledger.verify_ledger)
 cli.command("verify-proof")(cli_ledger.verify_proof)
 cli.command("witness")(cli_ledger.witness)

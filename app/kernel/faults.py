@@ -188,5 +188,5 @@ def _rule_of(kind: str, context: Mapping[str, object]) -> Text:
         return form_in_words(pattern) or Text(f"格式：{pattern}", f"pattern: {pattern}")
     for name, told in _LIMITS.items():
         if name in context:
-            return told.with_(value=str(context[name]).replace(" or ", ", "))
+            return told.with_(value=str(context[name]).replace(" or ", ", ").replace("'", ""))
     return _RULES.get(kind, Text(f"规则 {kind}", f"rule {kind}"))

@@ -10,15 +10,18 @@ Knows the wire and no other part of this product, but the kernel's text and key 
 from exchange.client.calls import AsyncExchange, Exchange, load_key
 from exchange.client.extracting import Extracted
 from exchange.client.flows import Grant, NotAsReceipted, Refused, Unreachable, Wanted
+from exchange.client.gathering import Gathered, Part
 from exchange.client.pulling import NotThisPull, Pulled
 
 __all__ = [
     "AsyncExchange",
     "Exchange",
     "Extracted",
+    "Gathered",
     "Grant",
     "NotAsReceipted",
     "NotThisPull",
+    "Part",
     "Pulled",
     "Refused",
     "Unreachable",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
-import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from exchange.client.extracting import Compression, Extracted, ExtractForm, extract
-from exchange.client.flows import DataPage, Flow, Flows, Form, Grant, Key, Pause, Step, Streamed, Wanted
+from exchange.client.flows import Flow, Flows, Form, Grant, Key, Pause, Step, Streamed, Wanted
+from exchange.client.gathering import Gathered, Records, part
 from exchange.client.pulling import Pulled, pull
 
 TIMEOUT_S = 60.0
@@ -32,32 +32,6 @@ def load_key(file: Path) -> Key:
         except (JoseError, ValueError, TypeError, AttributeError):
             continue
     raise ValueError(f"{file}: no private key of Ed25519, P-256 or RSA")
-
-
-class _Records:
-    """The records of one page after another, as the bytes they came in."""
-
-    def __init__(self, flows: Flows, wanted: Wanted, limit: int | None) -> None:
-        self._flows = flows
-        self._wanted = wanted
-        self._limit = limit
-        self._body = bytearray()
-        self._offset = 0
-        self.is_over = False
-
-    def next_page(self) -> Flow[list[dict[str, Any]]]:
-        self._body.clear()
-        page: DataPage = yield from self._flows.page(
-            self._wanted,
-            "ndjson",
-            self._body.extend,
-            self._body.clear,
-            offset=self._offset,
-            limit=self._limit,
-        )
-        self._offset += page.rows
-        self.is_over = page.is_last
-        return [msgspec.json.decode(line, type=dict[str, Any]) for line in self._body.splitlines()]
 
 
 class Exchange:
@@ -90,7 +64,7 @@ class Exchange:
 
     def records(self, wanted: Wanted, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """The records, fetched page by page; `limit` is the most of one delivery."""
-        records = _Records(self._flows, wanted, limit)
+        records = Records(self._flows, wanted, limit)
         while not records.is_over:
             yield from self._done(records.next_page())
 
@@ -108,6 +82,11 @@ class Exchange:
         return self._done(
             extract(self._flows, wanted, to, form=form, compression=compression, on_bytes=on_bytes)
         )
+
+    def gather(self, wanted: Mapping[str, Wanted]) -> Gathered:
+        """All that is wanted of one subject, under the caller's names, each part under its own agreement. Raises
+        nothing for a part that is refused: the part says so."""
+        return Gathered({name: self._done(part(self._flows, one)) for name, one in wanted.items()})
 
     def receipt(self, id: str) -> dict[str, Any]:
         """The receipt of a delivery as the centre holds it."""
@@ -171,7 +150,7 @@ class AsyncExchange:
         return await self._done(self._flows.grant(agreement, purpose))
 
     async def records(self, wanted: Wanted, *, limit: int | None = None) -> AsyncIterator[dict[str, Any]]:
-        records = _Records(self._flows, wanted, limit)
+        records = Records(self._flows, wanted, limit)
         while not records.is_over:
             for record in await self._done(records.next_page()):
                 yield record
@@ -187,6 +166,11 @@ class AsyncExchange:
     ) -> Extracted:  # fmt: skip
         found = extract(self._flows, wanted, to, form=form, compression=compression, on_bytes=on_bytes)
         return await self._done(found)
+
+    async def gather(self, wanted: Mapping[str, Wanted]) -> Gathered:
+        """The same, the parts at the same time."""
+        found = await asyncio.gather(*(self._done(part(self._flows, one)) for one in wanted.values()))
+        return Gathered(dict(zip(wanted, found, strict=True)))
 
     async def receipt(self, id: str) -> dict[str, Any]:
         return await self._done(self._flows.receipt(id))

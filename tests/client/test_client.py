@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -18,7 +19,16 @@ from app.identity import clients
 from app.identity.models import Client as RegisteredClient
 from app.kernel.db import Database
 from app.kernel.keys import ServiceKeys
-from exchange.client import AsyncExchange, NotAsReceipted, NotThisPull, Refused, Unreachable, Wanted, load_key
+from exchange.client import (
+    AsyncExchange,
+    Gathered,
+    NotAsReceipted,
+    NotThisPull,
+    Refused,
+    Unreachable,
+    Wanted,
+    load_key,
+)
 from exchange.client import Exchange as Client
 from exchange.client.flows import RowCounter
 from tests.conftest import execute, on
@@ -131,6 +141,45 @@ def test_asyncio_gives_the_same(at_work: tuple[Exchange, Wanted]) -> None:
             return [record async for record in own.records(wanted, limit=2)]
 
     assert asyncio.run(fetch()) == EXPECTED
+
+
+def parts_of(wanted: Wanted) -> dict[str, Wanted]:
+    """Two parts that come, and two that do not: of no agreement, and of an item that was not agreed."""
+    return {
+        "all": wanted,
+        "one": Wanted(wanted.agreement, wanted.resource, "check", ("name",), "name = '张7'"),
+        "nobody": Wanted(wanted.agreement, wanted.resource, "check", None, "name = '无此人'"),
+        "other": Wanted(str(uuid4()), wanted.resource, "check"),
+        "beyond": Wanted(wanted.agreement, wanted.resource, "check", ("address",)),
+    }
+
+
+def test_what_one_subject_needs_comes_in_parts_each_under_its_own_agreement(
+    at_work: tuple[Exchange, Wanted],
+) -> None:
+    exchange, wanted = at_work
+    with client(exchange) as own:
+        found = own.gather(parts_of(wanted))
+        held = own.receipt(found.parts["one"].receipts[0])
+
+    async def fetch() -> Gathered:
+        puller = exchange.puller
+        way = Way(exchange.gateway.url)
+        async with AsyncExchange(puller.issuer, puller.name, puller.key, transport=way) as own:
+            return await own.gather(parts_of(wanted))
+
+    for told in (found, asyncio.run(fetch())):
+        assert not told.is_whole
+        assert list(told.parts["all"].records) == EXPECTED
+        assert list(told.parts["one"].records) == [{"name": "张7"}]
+        assert told.parts["nobody"].records == () and told.parts["nobody"].failed is None
+        failed = {name: part.failed for name, part in told.parts.items() if part.failed}
+        assert {name: getattr(why, "status", None) for name, why in failed.items()} == {
+            "other": 404,
+            "beyond": 403,
+        }
+        assert all(not told.parts[name].records for name in failed)
+    assert held["rows"] == 1
 
 
 @pytest.mark.parametrize(
