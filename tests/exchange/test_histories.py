@@ -59,8 +59,8 @@ SKIPPED = {
     "attach",  # takes a file
 }  # fmt: skip
 ENDING = {"withdraw", "decline", "terminate", "complete", "agree_end"}
-# What begins a history, or needs another beginning (an amendment, something unconditional) or another year.
-ELSEWHERE = {"file", "offer_amendment", "supersede", "deem_consent", "expire", "remind_renewal"}
+# What begins a history, or needs another world (something unconditional) or another year.
+ELSEWHERE = {"file", "offer_amendment", "deem_consent", "expire", "remind_renewal"}
 OUTCOMES = ("grant", "deny", "remand")
 FULL = 42
 HISTORIES = int(os.environ.get("ZHENGTONG_HISTORIES", FULL))
@@ -86,10 +86,19 @@ def extension_asked(world: World, resource: UUID) -> Json:
     return done
 
 
+def amending(world: World, resource: UUID) -> Json:
+    less = terms(resource, items=("name",))
+    body = {"title": "缩小范围", "terms": less, "amends": world.agreed(resource)["id"]}
+    drafted = world.call("POST", "/requests", "civil", Role.CLERK, body=body, expect=201)
+    filed: Json = world.act(drafted, "file", "civil", Role.APPROVER)
+    return filed
+
+
 Beginning = Callable[[World, UUID], Json]
 # Where others have come so far already: from the filing few would.
 BEGINNINGS: list[Beginning] = [
     World.filed, extension_asked, offered, World.refused, World.disputed, ruled, World.agreed,
+    amending,
 ]  # fmt: skip
 
 
