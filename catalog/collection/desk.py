@@ -96,25 +96,30 @@ class _Places:
             .where(Agency.id.in_(held))
         )
         self._paths: dict[UUID, tuple[UUID, ...]] = {row.id: tuple(row.path) for row in rows}
-        self._authorities: dict[UUID, UUID] = {}
+        self._authorities: dict[UUID, UUID | None] = {}
 
     def of(self, record: AuditedRecord) -> tuple[UUID, UUID]:
-        """Jurisdiction and deciding authority. Where none is registered above all agencies, it is that of the first."""
+        """Jurisdiction and deciding authority: that above all agencies, else that above the first, else, for
+        agencies of others' catalogs that stand under no authority, the highest that is registered."""
         paths = [self._paths[member.agency_id] for member in record.members]
         common = [steps[0] for steps in zip(*paths, strict=False) if len(set(steps)) == 1]
         assert common, "the tree has one root"
-        return common[-1], self._authority(common[-1]) or self._require_authority(paths[0][-1])
+        return common[-1], self._authority(common[-1]) or self._authority(paths[0][-1]) or self._highest()
 
     def _authority(self, jurisdiction_id: UUID) -> UUID | None:
-        try:
-            return self._require_authority(jurisdiction_id)
-        except NotFound:
-            return None
-
-    def _require_authority(self, jurisdiction_id: UUID) -> UUID:
         if jurisdiction_id not in self._authorities:
-            self._authorities[jurisdiction_id] = agencies.authority_of(self._session, jurisdiction_id).id
+            try:
+                self._authorities[jurisdiction_id] = agencies.authority_of(self._session, jurisdiction_id).id
+            except NotFound:
+                self._authorities[jurisdiction_id] = None
         return self._authorities[jurisdiction_id]
+
+    def _highest(self) -> UUID:
+        registered = select(Jurisdiction.authority_id).where(Jurisdiction.authority_id.is_not(None))
+        found = self._session.scalar(registered.order_by(Jurisdiction.level, Jurisdiction.code).limit(1))
+        if found is None:
+            raise NotFound(Text("尚未登记任何主管部门。", "No authority is registered yet."))
+        return found
 
 
 # --- The list

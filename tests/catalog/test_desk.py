@@ -9,13 +9,14 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.identity import agencies
 from app.kernel.clock import new_id
 from app.kernel.errors import Invalid, NotFound, NotPermitted
 from catalog.collection import desk, links
 from catalog.collection.audited import AuditedMember, AuditedRecord, Relation
 from catalog.collection.models import AuditFinding
 from tests.catalog.bureau import APPROVER, CATALOG, CLERK, MEDIATOR
-from tests.factories import Town
+from tests.factories import OPERATOR, Town
 
 BIRTHS, FAMILIES, HOMES = new_id(), new_id(), new_id()
 
@@ -85,6 +86,19 @@ def test_who_may_know_assign_and_decide(session: Session, town: Town) -> None:
     desk.dismiss(session, row, reason="含义不同", by=city, version=row.version)
     assert desk.progress(session, by=city) == {("same_element", "dismissed"): 1}
     assert [link.verdict for link in links.decided(session)] == ["different"]
+
+
+def test_what_stands_under_no_authority_is_the_highest_one_s(session: Session, town: Town) -> None:
+    nation = town.places["nation"].id
+    for name in ("衛生局", "社會局"):  # of an imported catalog
+        town.agencies[name] = agencies.register_agency(
+            session, name=name, jurisdiction_id=nation, by=OPERATOR, verified=False
+        )
+    desk.take_in(
+        session, [audited(town, ("衛生局", BIRTHS, "地址"), ("社會局", HOMES, "地址"))], model_version="1"
+    )
+    (row,) = session.scalars(select(AuditFinding))
+    assert row.authority_id == town.id("province_authority")
 
 
 def test_that_three_are_not_all_one_says_not_which_differ(session: Session, town: Town) -> None:
