@@ -55,6 +55,20 @@ def amendable(session: Session, agreement_id: UUID, *, by: Actor) -> Agreement:
     return agreement
 
 
+SUSPENDED_BY_AUTHORITY = Text(
+    "协议由主管部门暂停，恢复后方可变更", "suspended by the authority; resumed first"
+)
+
+
+def is_held(session: Session, amends_id: UUID | None) -> bool:
+    """Whether the authority suspended the agreement that is amended: no consent of the parties lifts that."""
+    return amends_id is not None and _is_held(latest_of(session, amends_id))
+
+
+def _is_held(agreement: Agreement) -> bool:
+    return agreement.state == SUSPENDED and agreement.suspended_by != "provider"
+
+
 def require_fit(session: Session, amends_id: UUID | None, terms: Terms) -> None:
     """What the next version must keep to, so that none stands between it and the one it supersedes, and no
     consent of the parties lifts a suspension that the authority ordered. Errors: Invalid."""
@@ -67,8 +81,8 @@ def require_fit(session: Session, amends_id: UUID | None, terms: Terms) -> None:
             "新版本订立即取代旧版本，不得晚于今日生效", "supersedes at once, so begins today or earlier"
         )
         faults.append(Fault("/valid_from", message))
-    if former.state == SUSPENDED and former.suspended_by != "provider":
-        message = Text("协议由主管部门暂停，恢复后方可变更", "suspended by the authority; resumed first")
-        faults.append(Fault("/amends", message))
+    if _is_held(former):
+        rule = Text("主管部门的暂停仅由主管部门解除", "what the authority suspends it alone resumes")
+        faults.append(Fault("/amends", SUSPENDED_BY_AUTHORITY, rule))
     if faults:
         raise Invalid(faults=faults)

@@ -19,12 +19,13 @@ from app.kernel.errors import WrongMoment
 from app.kernel.history import Event
 from app.kernel.machine import Party
 from exchange import holdings
-from exchange.agreements.versions import require_fit
+from exchange.agreements.versions import is_held, require_fit
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.negotiations.states import (
     ACCEPTED,
     NEGOTIATION,
     OFFERED,
+    ON_TERMS,
     REPLY_CONDITIONAL,
     REPLY_UNCONDITIONAL,
     REQUESTED,
@@ -106,6 +107,7 @@ def moment_of(session: Session, negotiation: Negotiation, state: str, acts: Coll
         disputed=negotiation.disputed,
         in_principle=negotiation.open_points is not None,
         amends=negotiation.amends_id is not None,
+        held=not ON_TERMS.isdisjoint(acts) and is_held(session, negotiation.amends_id),
     )
 
 

@@ -167,6 +167,7 @@ class Moment:
     disputed: bool = False
     in_principle: bool = False
     amends: bool = False  # an agreement that stands, with this provider
+    held: bool = False  # that agreement, by the authority, which suspended it
 
 
 def disputable(moment: Moment) -> bool:
@@ -179,6 +180,9 @@ def disputable(moment: Moment) -> bool:
 _TOO_LATE = Text("期限已过，不能再延长。", "The time has run out and cannot be extended.")
 _NO_DRAFT = Text("须先由经办人拟定条款。", "A clerk drafts the terms first.")
 _NOT_EXTENDING = Text("没有待定的延期申请。", "No extension is asked for.")
+
+ON_TERMS = frozenset({"draft_terms", "offer", "counter_offer", "accept", "agree"})
+"""The acts that lead to other terms."""
 
 # (act, the moments in which it is not possible although the state allows it, why)
 _HINDRANCES: tuple[tuple[str, Callable[[Moment], bool], Text], ...] = (
@@ -205,6 +209,14 @@ _HINDRANCES: tuple[tuple[str, Callable[[Moment], bool], Text], ...] = (
         "agree_in_principle",
         lambda m: m.in_principle,
         Text("已经原则同意。", "It is agreed in principle already."),
+    ),
+    *(
+        (
+            act,
+            lambda m: m.held,
+            Text("协议由主管部门暂停，恢复后方可变更。", "Suspended by the authority; it is resumed first."),
+        )
+        for act in sorted(ON_TERMS)
     ),
     ("offer", lambda m: not m.drafted, _NO_DRAFT),
     ("counter_offer", lambda m: not m.drafted, _NO_DRAFT),

@@ -124,7 +124,7 @@ def test_the_parties_do_not_lift_the_authoritys_suspension(world: World) -> None
     first = world.agreed()
     case = negotiated(world, first, retention_days=10)
     suspended = world.act(first, "suspend", CITY, MEDIATOR, {"reason": "超范围使用"})
-    world.act(case, "agree", "civil", APPROVER, to(case["terms"]), expect=422)
+    world.act(case, "agree", "civil", APPROVER, to(case["terms"]), expect=409)
     world.act(suspended, "resume", CITY, MEDIATOR, {})
     world.act(case, "agree", "civil", APPROVER, to(case["terms"]))
 

@@ -251,6 +251,8 @@ def test_states_are_those_of_the_dataspace_protocol() -> None:
         ("open_dispute", Moment("TERMINATED", termination_reason="refused", disputed=True), True),
         ("open_dispute", Moment("TERMINATED", termination_reason="withdrawn", overdue=True), True),
         ("open_dispute", Moment("TERMINATED", termination_reason="lapsed", rounds=9), True),
+        ("agree", Moment("REQUESTED", amends=True, held=True), True),
+        ("refuse", Moment("REQUESTED", amends=True, held=True), False),
         ("agree", Moment("REQUESTED", overdue=True), False),  # late consent is consent
     ],
 )
