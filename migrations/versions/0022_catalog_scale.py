@@ -1,11 +1,11 @@
-"""catalog at scale."""
+"""Reading by change and by quality at any size: indexes of resources."""
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0022"
+down_revision = "0021"
 
 
 def upgrade() -> None:
