@@ -109,8 +109,8 @@ def test_an_unconditional_resource_is_agreed_by_policy_and_comes_from_the_table(
 
 def test_what_was_agreed_is_what_is_delivered(told: Told) -> None:
     change = told.step("住建局看到两版条款的差别")["remark"]["zh"]
-    assert "“monthly_amount”: 不脱敏 → —" in change
-    assert "“id_number”: 不脱敏 → 仅留末 4 位" in change
+    assert "信息项“月保障金额”: 不脱敏 → —" in change
+    assert "信息项“公民身份号码”: 不脱敏 → 仅留末 4 位" in change
     answer = told.step("取数（示两行）")["answer"]
     for row in (answer["0"], answer["1"]):
         assert set(row) == {
