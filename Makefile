@@ -5,6 +5,7 @@ DATA ?= var
 BIN = .venv/bin
 
 ROUNDS ?= 10
+KILLS ?= 25
 
 .PHONY: run test soak check bench eval lock audit clean generate
 
@@ -22,7 +23,7 @@ test: .venv/ready
 
 # Long proofs: kills at random moments under load, a simulated year of a thousand requests, long random histories, …
 soak: .venv/ready
-	ZHENGTONG_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n 0 -m soak
+	ZHENGTONG_SOAK_ROUNDS=$(ROUNDS) ZHENGTONG_SOAK_KILLS=$(KILLS) $(BIN)/python -m pytest -n 0 -m soak
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
