@@ -31,7 +31,7 @@ from exchange.client import (
 )
 from exchange.client import Exchange as Client
 from exchange.client.flows import RowCounter
-from tests.conftest import execute, on
+from tests.conftest import drop_database, execute, on
 from tests.delivery.test_end_to_end import EXPECTED, GATEWAY_URL, RECORDS, Exchange, running
 from tests.delivery.world import paged
 from tests.factories import OPERATOR
@@ -105,7 +105,7 @@ def at_work(
             yield exchange, Wanted(agreement["id"], resource, "check")
     finally:
         database.close()
-        execute(server, "DROP DATABASE t_client WITH (FORCE)")
+        drop_database(server, "t_client")
 
 
 def client(exchange: Exchange, line: Line | None = None, **options: Any) -> Client:
