@@ -89,7 +89,7 @@ def execute(url: str, statement: str) -> None:
 
 def drop_database(server: str, name: str) -> None:
     """Drop it under whoever of us still listens there. FORCE would end autovacuum, too, which only a superuser may."""
-    ours = "pid <> pg_backend_pid() AND usename = current_user"
+    ours = "pid <> pg_backend_pid() AND pg_has_role(usename, 'USAGE')"
     execute(
         server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND {ours}"
     )
