@@ -49,7 +49,7 @@ def erase_names(session: Session, *, before: datetime, by: Actor, reason: str) -
     return len(ids)
 
 
-def _digest(contents: Iterable[tuple[UUID, dict[str, Any]]]) -> str:
+def _digest(contents: Iterable[tuple[str, dict[str, Any]]]) -> str:
     """SHA-256 over the canonical form of each content, in the order of the history."""
     whole = hashlib.sha256()
     for _, content in contents:

@@ -23,7 +23,9 @@ from sqlalchemy import (
     Index,
     Insert,
     Integer,
+    String,
     Table,
+    Uuid,
     bindparam,
     delete,
     insert,
@@ -110,6 +112,10 @@ _EVENT = table_of(Event)
 # All but what the database fills.
 _COLUMNS = tuple(
     column.name for column in _EVENT.columns if column.name not in ("position", "transaction", "erased_by")
+)
+_ATTESTED = tuple(
+    column.cast(String).label(column.name) if isinstance(column.type, Uuid) else column
+    for column in (_EVENT.c[name] for name in _COLUMNS if name != "ledgered")
 )
 
 
@@ -417,20 +423,20 @@ def _party(row: Transition, by: Actor, parties: frozenset[Party]) -> Party:
     raise AssertionError("checked by _require_may")
 
 
-def ledgered_contents(session: Session) -> Iterator[tuple[UUID, dict[str, Any] | None]]:
-    """Every event that has a ledger entry, with the content its entry attests; None where a name was erased."""
+def ledgered_contents(session: Session) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """The id of every event that has a ledger entry, with the content its entry attests; None where a name was
+    erased."""
     yield from contents(session, Event.ledgered, Event.erased_by.is_(None))
-    erased = select(Event.id).where(Event.ledgered, Event.erased_by.is_not(None))
+    erased = select(_EVENT.c.id.cast(String)).where(Event.ledgered, Event.erased_by.is_not(None))
     yield from ((entry_id, None) for entry_id in session.scalars(erased.execution_options(yield_per=2000)))
 
 
 def contents(
     session: Session, *where: ColumnExpressionArgument[bool]
-) -> Iterator[tuple[UUID, dict[str, Any]]]:
-    """The events that are chosen, in order, each with its content as it is now."""
-    query = select(*_EVENT.c).where(*where).order_by(_EVENT.c.position)
-    for row in session.execute(query.execution_options(yield_per=2000)):
-        yield (
-            row.id,
-            Event.content(cast(Event, row)),
-        )  # a row has an event's members and is read in half the time
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events that are chosen, in order, each with its content as it is now. Verification reads all there are:
+    plain rows, with ids as the texts that the content tells, take half the time of the model's."""
+    session.flush()
+    query = select(*_ATTESTED).where(*where).order_by(_EVENT.c.position)
+    for row in session.connection().execute(query.execution_options(yield_per=2000)):
+        yield row.id, Event.content(row)  # type: ignore[arg-type]  # the row has the members that are told

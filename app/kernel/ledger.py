@@ -7,7 +7,6 @@ carry hashes of canonical content (RFC 8785), never the content.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import CTE, BigInteger, Insert, LargeBinary, bindparam, delete, func, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -27,7 +27,7 @@ from app.kernel.db import Base, advisory_lock, copy_rows, table_of
 from app.kernel.errors import Fault, Invalid, NotFound
 from app.kernel.text import Text
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_encode = msgspec.json.Encoder().encode
 SEQUENCE_BATCH = 5_000  # entries numbered in one transaction
 
 
@@ -97,13 +97,13 @@ class LedgerCheckpoint(Base):
 
 
 def leaf(entry_id: UUID, at: datetime, kind: str, subject_id: UUID, content_hash: bytes) -> bytes:
-    """The bytes of an entry's leaf. Of texts alone, in this order, the standard encoder writes what RFC 8785
-    writes, ten times faster."""
+    """The bytes of an entry's leaf. Of texts alone, in this order, a common encoder writes what RFC 8785
+    writes, many times faster."""
     told = {
         "at": at.isoformat(), "content_sha256": content_hash.hex(), "id": str(entry_id), "kind": kind,
         "subject": str(subject_id),
     }  # fmt: skip
-    return _encode(told).encode()
+    return _encode(told)
 
 
 def content_hash(content: Mapping[str, Any]) -> bytes:

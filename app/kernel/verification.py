@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, literal, select
+from sqlalchemy import ARRAY, String, Uuid, any_, literal, select
 from sqlalchemy.orm import Session
 
 from app.kernel import cosigning, erasure, ledger, merkle
@@ -29,7 +28,7 @@ FORMAT = "zhengtong-ledger/2"
 BATCH = 2_000
 WIDTH = merkle.TILE_WIDTH
 
-Contents = Iterable[tuple[UUID, Mapping[str, Any] | None]]
+Contents = Iterable[tuple[str, Mapping[str, Any] | None]]
 """Entry ids with what was attested; None where it was erased by a decision and only the entry still tells of it."""
 ERASED = "erased"
 
@@ -261,7 +260,7 @@ def _leaves(session: Session) -> Generator[tuple[int, bytes | None]]:
         LedgerEntry.content_hash,
     ).outerjoin(LedgerEntry, LedgerEntry.id == LedgerLeaf.entry_id)  # fmt: skip
     ordered = query.order_by(LedgerLeaf.position).execution_options(yield_per=BATCH)
-    with session.execute(ordered) as rows:
+    with session.connection().execute(ordered) as rows:  # rows of the session's own make take a third longer
         for position, entry_id, at, kind, subject_id, content_hash in rows:
             yield position, ledger.leaf(entry_id, at, kind, subject_id, content_hash) if entry_id else None
 
@@ -313,18 +312,19 @@ def _decision(position: int | None, zh: str, en: str) -> Difference:
     return Difference("decision", position, Text(zh, en))
 
 
-def _batches(contents: Contents) -> Iterator[list[tuple[UUID, Mapping[str, Any] | None]]]:
+def _batches(contents: Contents) -> Iterator[list[tuple[str, Mapping[str, Any] | None]]]:
     rest = iter(contents)
     while batch := list(islice(rest, BATCH)):
         yield batch
 
 
-def _attested(session: Session, ids: list[UUID]) -> dict[UUID, tuple[int | None, bytes]]:
-    query = select(LedgerEntry.id, LedgerLeaf.position, LedgerEntry.content_hash)
+def _attested(session: Session, ids: list[str]) -> dict[str, tuple[int | None, bytes]]:
+    query = select(LedgerEntry.id.cast(String), LedgerLeaf.position, LedgerEntry.content_hash)
     query = query.outerjoin(LedgerLeaf, LedgerLeaf.entry_id == LedgerEntry.id).where(
-        LedgerEntry.id == any_(literal(ids, ARRAY(Uuid)))
+        LedgerEntry.id == any_(literal(ids, ARRAY(String)).cast(ARRAY(Uuid)))
     )
-    return {entry_id: (position, attested) for entry_id, position, attested in session.execute(query)}
+    rows = session.connection().execute(query)
+    return {entry_id: (position, attested) for entry_id, position, attested in rows}
 
 
 def export(session: Session, file: Path, *, key: VerifierKey, contents: Contents) -> int:

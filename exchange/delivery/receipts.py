@@ -129,11 +129,11 @@ def _columns(row: ReceiptRow) -> dict[str, Any]:
     return {column.key: getattr(row, column.key) for column in ReceiptRow.__table__.columns}
 
 
-def ledgered_contents(session: Session) -> Iterator[tuple[UUID, Mapping[str, Any]]]:
-    """Every receipt with the content that its ledger entry attests."""
+def ledgered_contents(session: Session) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The id of every receipt with the content that its ledger entry attests."""
     query = select(ReceiptRow).order_by(ReceiptRow.id)
     for row in session.scalars(query.execution_options(yield_per=2000)):
-        yield row.id, row.content()
+        yield str(row.id), row.content()
 
 
 def find_receipt(session: Session, receipt_id: UUID, /, *, by: Actor) -> ReceiptRow:

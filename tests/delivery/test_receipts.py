@@ -43,7 +43,7 @@ def test_a_receipt_is_kept_once_however_often_it_comes(world: World, calls: Call
     ).all()
     assert {str(entry.id) for entry in entries} == {first.call.id, second.call.id}
     contents = dict(receipts.ledgered_contents(world.session))
-    assert {entry.id: entry.content_hash for entry in entries} == {
+    assert {str(entry.id): entry.content_hash for entry in entries} == {
         i: ledger.content_hash(content) for i, content in contents.items()
     }
 
