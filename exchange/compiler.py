@@ -77,7 +77,8 @@ class CompiledTerms:
         return None if self.condition is None else sql_of(self.condition, columns)
 
     def json_projection(self, envelope: str | None = None) -> JsonProjection:
-        """A reader of JSON pages: an array of records, or an object that has it under `envelope`."""
+        """A reader of JSON pages: an array of records, or an object that has it under `envelope`, one member's name or,
+        where it lies deeper, `data/records`."""
         return JsonProjection(self, self._covers, envelope)
 
 
@@ -109,9 +110,10 @@ class JsonProjection:
         self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
         self._masked = [(name_of[code], cover) for code, cover in covers.items() if cover is not None]
         page: Any = list[record]  # type: ignore[valid-type]
-        if envelope is not None:
-            page = msgspec.defstruct("Page", [("records", page)], rename={"records": envelope})
-        self._in_envelope = envelope is not None
+        around = [] if envelope is None else envelope.split("/")
+        for member in reversed(around):
+            page = msgspec.defstruct("Page", [("inside", page)], rename={"inside": member})
+        self._depth = len(around)
         self._decoder = msgspec.json.Decoder(page, float_hook=_exact)
         self._value = msgspec.json.Decoder(float_hook=_exact)
         self._encoder = msgspec.json.Encoder(decimal_format="number")
@@ -133,7 +135,9 @@ class JsonProjection:
             raise msgspec.DecodeError(f"not UTF-8: {error}") from None
         except RecursionError:
             raise msgspec.DecodeError("nested too deeply") from None
-        held = page.records if self._in_envelope else page
+        held = page
+        for _ in range(self._depth):
+            held = held.inside
         admitted = [record for record in held if self._covers(record)] if self._seen else held
         for name in self._unsent:
             for record in admitted:

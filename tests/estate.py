@@ -118,6 +118,8 @@ class Estate(CatalogPart, ExchangePart):
         resource = str(self.resource)
         world.call("PUT", f"/resources/{resource}/source", "civil", CLERK, body=HTTP_SOURCE)
         self._add("source.connect", "provider", Call((resource,), HTTP_SOURCE))
+        document = {"openapi": "3.1.0", "paths": {}}
+        self._add("source.propose", "provider", Call((resource,), {"document": document}))
         self._add("source.read", "provider", Call((resource,)))
         reported = Calls(world, self.agreement)
         receipt = reported.receipt()

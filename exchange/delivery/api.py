@@ -15,11 +15,12 @@ from app.identity.permissions import permit, permitted
 from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import CreatingRoute
+from app.kernel.text import Locale
 from app.kernel.wire import Page, Paging, ShortText, Wire, page
 from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import find_agreement
-from exchange.delivery import grants, providers, receipts
+from exchange.delivery import declared, grants, providers, receipts
 from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
 from exchange.delivery.protocol import Result
 from exchange.parties import names_of
@@ -27,7 +28,13 @@ from exchange.terms import Code, Quota
 
 router = APIRouter(prefix="/api/v1", tags=["delivery"], route_class=CreatingRoute)
 
-permit("source.connect", "source.read", roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR), scope=Scope.CLERK)
+permit(
+    "source.connect",
+    "source.propose",
+    "source.read",
+    roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR),
+    scope=Scope.CLERK,
+)
 permit("grant.issue", roles=(), scope=Scope.PULL)
 permit("grant.revoke", roles=(Role.APPROVER, Role.MEDIATOR, Role.SECURITY_ADMINISTRATOR), scope=Scope.PULL)
 permit(
@@ -70,6 +77,51 @@ def connect_source(
         private=request.app.state.settings.private_sources, by=asked.by,
     )  # fmt: skip
     return SourceOut.of(source)
+
+
+class Declaration(Wire):
+    """A provider's OpenAPI document; `address` is where it was found, for one that names no server."""
+
+    document: dict[str, Any]
+    address: providers.Address | None = None
+
+
+class ProposalOut(Wire):
+    """One operation of the document as a source, ready to be registered once credentials are added; fields as
+    `declared.Proposal`."""
+
+    operation: str
+    title: str | None
+    connection: providers.HttpConnection | None
+    carried: list[str]
+    missing: list[str]
+    beyond: list[str]
+    credentials: list[str]
+    hindrances: list[str]
+
+    @classmethod
+    def of(cls, proposal: declared.Proposal, locale: Locale) -> ProposalOut:
+        told = {name: getattr(proposal, name) for name in cls.model_fields}
+        return cls(**{**told, "hindrances": [why.in_(locale) for why in proposal.hindrances]})
+
+
+class ProposalsOut(Wire):
+    """Those that carry most of the resource's items first."""
+
+    proposals: list[ProposalOut]
+
+
+@router.post("/resources/{id}/source/proposals", operation_id="source.propose")
+def propose_source(
+    asked: Annotated[Asked[Resource], guarded("source.propose", providers.find_own_resource)],
+    body: Declaration,
+    request: Request,
+) -> ProposalsOut:
+    """解读接口文档: read the provider's OpenAPI document (2.0, 3.0, 3.1) and propose each GET operation as the source
+    of the resource. Registers nothing and calls nobody."""
+    items = {item["code"]: item["name"] for item in asked.case.record.get("items", ())}
+    found = declared.propose(body.document, items, body.address)
+    return ProposalsOut(proposals=[ProposalOut.of(proposal, request.state.locale) for proposal in found])
 
 
 @router.get("/resources/{id}/source", operation_id="source.read")

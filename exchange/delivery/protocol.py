@@ -65,12 +65,13 @@ class OAuthClient(Struct, frozen=True, kw_only=True):
 class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """A provider's HTTP API that answers GET with records.
 
-    `records_path` names the member that holds the array; None where the body is the array itself.
+    `records_path` names the member that holds the array, `data/records` where it lies deeper; None where the body is
+    the array itself.
     With `page_parameter`, pages are asked for from `first_page` on until one has fewer than `page_size`
     records; the provider must serve pages of that size. `parameters` maps an item to the provider's query
     parameter for it: an agreed or asked-for `item = value` is then passed on, and still tested here.
     `headers`, `oauth` and `certificate` (our certificate and its key, PEM) are the credentials; `authority` is
-    the provider's own certificate authority. Of XML, `records_path` names the elements below the root, `data/record`.
+    the provider's own certificate authority. Of XML, `records_path` names the elements below the root.
     """
 
     url: str

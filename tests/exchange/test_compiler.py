@@ -128,6 +128,7 @@ def test_nothing_outside_the_terms_leaves(
     for body, envelope in (
         (json.dumps(held), None),
         (json.dumps({"total": 1, "数据": held}, ensure_ascii=False, indent=1), "数据"),
+        (json.dumps({"code": 0, "data": {"records": held, "size": 2}}), "data/records"),
     ):
         left, held_count = compiled.json_projection(envelope).records(body.encode())
         assert [json.loads(line) for line in left] == json.loads(json.dumps(expected))
