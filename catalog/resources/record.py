@@ -246,15 +246,15 @@ def stored_form(record: ResourceRecord) -> dict[str, Any]:
 
 def hash_of(stored: Mapping[str, Any]) -> bytes:
     """SHA-256 of a stored record's canonical JSON (RFC 8785)."""
-    return hashlib.sha256(_canonical(stored)).digest()
+    return hashlib.sha256(_canonical_bytes(stored)).digest()
 
 
 def stored_text(stored: Mapping[str, Any]) -> str:
     """A stored record as canonical JSON."""
-    return _canonical(stored).decode()
+    return _canonical_bytes(stored).decode()
 
 
-def _canonical(stored: Mapping[str, Any]) -> bytes:
+def _canonical_bytes(stored: Mapping[str, Any]) -> bytes:
     """Only in `extra` may stand what takes the long way."""
     return canonical(stored) if "extra" in stored else canonical_plain(stored)
 
