@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,7 +30,7 @@ from app.kernel.timestamping import LedgerTimestamp
 from app.main import create_app
 from app.settings import Settings
 from exchange.delivery.changes import Changes
-from exchange.delivery.protocol import LeaseWanted, ReceiptBatch
+from exchange.delivery.protocol import LeaseWanted, ReceiptBatch, SourceTested
 from tests.conftest import PUBLIC_URL, AsService
 from tests.delivery.systems import GATEWAY_URL, HEALTH, HTTP_SOURCE, Calls, System, resource_of, system
 from tests.estate_calls import APPROVER, CLERK, NOT_THERE, WHY, Call, on
@@ -121,6 +122,7 @@ class Estate(CatalogPart, ExchangePart):
         document = {"openapi": "3.1.0", "paths": {}}
         self._add("source.propose", "provider", Call((resource,), {"document": document}))
         self._add("source.read", "provider", Call((resource,)))
+        self._add("source.test", "provider", Call((resource,)))
         reported = Calls(world, self.agreement)
         receipt = reported.receipt()
         reported.ship(receipt)
@@ -130,6 +132,8 @@ class Estate(CatalogPart, ExchangePart):
         self._add("gateway.state gateway.changes gateway.list", "-", Call())
         batch = msgspec.to_builtins(ReceiptBatch(receipts=[reported.receipt()]))
         self._add("gateway.receipts", "-", Call(body=batch))
+        found = SourceTested(id=str(uuid4()), records=0, carried=[], missing=[], duration_ms=1.0)
+        self._add("gateway.source_tested", "-", Call(body=msgspec.to_builtins(found)))
         self._add("gateway.health", "-", Call(body=msgspec.to_builtins(HEALTH)))
         self._gateways()
         lease = LeaseWanted(

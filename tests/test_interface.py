@@ -37,6 +37,7 @@ NO_VERSION = {
     "gateway.health": "the last is kept",
     "gateway.lease": "a message that is not the latest is not taken",
     "gateway.receipts": "each receipt is taken once by its id",
+    "gateway.source_tested": "the answer to one test is taken once",
     "gateway.pushes": "a gateway tells how far it is; the centre never goes back",
     "grant.revoke": "a switch: done twice it is done",
     "ledger.cosign": "each signature is taken once",
@@ -52,6 +53,8 @@ NO_VERSION = {
     "request.check": "keeps nothing",
     "saved_search.remove": "the reader's own, and done twice it is done",
     "session.end": "done twice it is done",
+    "source.propose": "keeps nothing",
+    "source.test": "the last test replaces the one before",
     "source.connect": "replaced whole by its one owner",
     "token.issue": "RFC 6749",
 }  # fmt: skip

@@ -97,6 +97,7 @@ class Sheet:
     tables: Sequence[Table] = ()
     notes: Sequence[tuple[str, Words]] = ()
     links: Sequence[Link] = ()
+    posts: Sequence[Link] = ()  # buttons that send a form without fields
     words: Sequence[tuple[Text, str]] = field(default=())
 
 

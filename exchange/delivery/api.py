@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.identity.cases import AgencyRef, Asked, guarded
 from app.identity.permissions import permit, permitted
@@ -16,11 +17,11 @@ from app.kernel.actor import Actor, Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import CreatingRoute
 from app.kernel.text import Locale
-from app.kernel.wire import Page, Paging, ShortText, Wire, page
+from app.kernel.wire import Label, Page, Paging, ShortText, Wire, page
 from catalog.resources.models import Resource
 from exchange.agreements.models import Agreement
 from exchange.agreements.service import find_agreement
-from exchange.delivery import declared, grants, providers, receipts
+from exchange.delivery import declared, grants, providers, receipts, source_tests
 from exchange.delivery.models import GrantIssued, ProviderSource, ReceiptRow
 from exchange.delivery.protocol import Result
 from exchange.parties import names_of
@@ -32,6 +33,7 @@ permit(
     "source.connect",
     "source.propose",
     "source.read",
+    "source.test",
     roles=(Role.CLERK, Role.CATALOG_ADMINISTRATOR),
     scope=Scope.CLERK,
 )
@@ -48,6 +50,34 @@ permit(
 # --- Providers' sources
 
 
+class Found(Wire):
+    """What a test call found; fields as `protocol.SourceTested`."""
+
+    records: int
+    carried: list[str]
+    missing: list[str]
+    duration_ms: float
+    problem: str | None
+
+
+class TestOut(Wire):
+    """The last test of the source as it is registered now. `passed`: records came, and they carried every item."""
+
+    asked_at: datetime
+    gateway: str
+    outcome: source_tests.Outcome
+    message: Label
+    found: Found | None
+
+    @classmethod
+    def of(cls, test: source_tests.LastTest) -> TestOut:
+        found = None if test.told is None else Found.model_validate(test.told, from_attributes=True)
+        return cls(
+            asked_at=test.asked_at, gateway=test.gateway, outcome=test.outcome, message=Label.of(test.message),
+            found=found,
+        )  # fmt: skip
+
+
 class SourceOut(Wire):
     """Where a resource's records are. Credentials are never told, only whether there are any."""
 
@@ -56,12 +86,15 @@ class SourceOut(Wire):
     has_credentials: bool
     version: int
     updated_at: datetime
+    test: TestOut | None
 
     @classmethod
-    def of(cls, source: ProviderSource) -> SourceOut:
+    def of(cls, session: Session, source: ProviderSource) -> SourceOut:
+        test = source_tests.last_test(session, source)
         return cls(
             resource_id=source.resource_id, connection=providers.connection_of(source),
             has_credentials=source.credentials is not None, version=source.version, updated_at=source.updated_at,
+            test=None if test is None else TestOut.of(test),
         )  # fmt: skip
 
 
@@ -76,7 +109,16 @@ def connect_source(
         asked.session, asked.case, body, seal=request.app.state.keys.seal,
         private=request.app.state.settings.private_sources, by=asked.by,
     )  # fmt: skip
-    return SourceOut.of(source)
+    return SourceOut.of(asked.session, source)
+
+
+@router.post("/resources/{id}/source/test", operation_id="source.test")
+def test_source(
+    asked: Annotated[Asked[Resource], guarded("source.test", providers.find_own_resource)],
+) -> SourceOut:
+    """测试数据源: the gateway that serves the resource fetches a few records and tells how many came and which items
+    they carry, within seconds; read the source again for it. No value is told."""
+    return SourceOut.of(asked.session, source_tests.ask_for_test(asked.session, asked.case, by=asked.by))
 
 
 class Declaration(Wire):
@@ -129,7 +171,7 @@ def read_source(
     asked: Annotated[Asked[Resource], guarded("source.read", providers.find_own_resource)],
 ) -> SourceOut:
     """The source of one's own resource, without its credentials."""
-    return SourceOut.of(providers.source_of(asked.session, asked.case))
+    return SourceOut.of(asked.session, providers.source_of(asked.session, asked.case))
 
 
 # --- Grants

@@ -29,6 +29,7 @@ from exchange.delivery.protocol import (
     RECEIPTS_PATH,
     RECEIPTS_PER_BATCH,
     STATE_PATH,
+    TESTED_PATH,
     Acknowledgement,
     GatewayHealth,
     GatewayState,
@@ -38,6 +39,7 @@ from exchange.delivery.protocol import (
     PushPlace,
     PushPlaces,
     ReceiptBatch,
+    SourceTested,
 )
 from exchange.delivery.quota import CentreUnreachable
 
@@ -142,6 +144,17 @@ class CentreLink:
             return msgspec.json.decode(answer.content, type=Lease)
         except (httpx2.HTTPError, msgspec.DecodeError, CentreAnswersOddly) as error:
             log.warning("no lease: %s %s", type(error).__name__, error)
+            raise CentreUnreachable() from None
+
+    async def tell_tested(self, told: SourceTested) -> None:
+        """Bring what a test found to the centre. Errors: CentreUnreachable."""
+        if self._client is None:
+            raise CentreUnreachable()
+        try:
+            body = msgspec.json.encode(told)
+            _expect(await self._call(self._client, "POST", TESTED_PATH, content=body), 204)
+        except (httpx2.HTTPError, CentreAnswersOddly) as error:
+            log.warning("no test told: %s %s", type(error).__name__, error)
             raise CentreUnreachable() from None
 
     async def _every_poll(

@@ -31,6 +31,7 @@ from exchange.delivery.providers import open_sources
 from exchange.delivery.push.models import PushSubscription
 from exchange.delivery.push.told import is_told, open_subscription
 from exchange.delivery.registry import count_serving, is_approved
+from exchange.delivery.source_tests import is_wanted_of, wanted_of
 from exchange.delivery.states import APPROVED
 from exchange.terms import canonical
 
@@ -94,6 +95,7 @@ def read_state(
     return GatewayState(
         version=version, agreements=entries, revoked_grants=[str(jti) for jti in revoked],
         subscriptions=[open_subscription(row, keys.seal) for row in pushed],
+        tests=wanted_of(session, gateway, keys.seal),
     )  # fmt: skip
 
 
@@ -126,6 +128,7 @@ def _version(session: Session, gateway: Actor) -> int:
         select(_digest(GrantIssued.id)).join(Client).where(is_called_back()),
         select(RegisteredGateway.version).where(RegisteredGateway.client_id == gateway.id),
         select(_digest(RegisteredGateway.id)).where(RegisteredGateway.state == APPROVED),
+        select(_digest(ProviderSource.test_id)).where(is_wanted_of(gateway.id)),
         select(_digest(PushSubscription.id, PushSubscription.version)).where(
             PushSubscription.agreement_id.in_(select(told.c.id)), is_told()
         ),

@@ -18,10 +18,10 @@ from app.kernel.errors import Fault, Invalid, MalformedBody
 from app.kernel.idempotency import ONCE, CreatingRoute
 from app.kernel.text import Text
 from app.kernel.wire import ExpectedVersion, Label, LongText, Page, Paging, ShortText, Wire, page, set_version
-from exchange.delivery import gateways, leases, receipts, registry
+from exchange.delivery import gateways, leases, receipts, registry, source_tests
 from exchange.delivery.changes import Changes
 from exchange.delivery.models import RegisteredGateway
-from exchange.delivery.protocol import Acknowledgement, GatewayHealth, LeaseWanted, ReceiptBatch
+from exchange.delivery.protocol import Acknowledgement, GatewayHealth, LeaseWanted, ReceiptBatch, SourceTested
 from exchange.delivery.states import GATEWAY
 from exchange.parties import names_of
 
@@ -41,6 +41,7 @@ permit(
     "gateway.receipts",
     "gateway.health",
     "gateway.lease",
+    "gateway.source_tested",
     roles=(),
     scope=Scope.GATEWAY,
 )
@@ -280,6 +281,15 @@ async def _health(request: Request) -> GatewayHealth:
     return await _read(request, GatewayHealth, "/")
 
 
+async def _tested(request: Request) -> SourceTested:
+    told = await _read(request, SourceTested, "/")
+    try:
+        UUID(told.id)
+    except ValueError:
+        raise Invalid(faults=[Fault("/id", Text("不是 UUID", "not a UUID"))]) from None
+    return told
+
+
 async def _lease(request: Request) -> LeaseWanted:
     return await _read(request, LeaseWanted, "/")
 
@@ -303,6 +313,16 @@ def note_health(
 ) -> None:
     """What a gateway says of itself; the last is kept."""
     registry.note_health(session, health, by=actor)
+
+
+@router.post("/gateway/source_tests", operation_id="gateway.source_tested", status_code=204)
+def take_test(
+    session: DbSession,
+    actor: Annotated[Actor, permitted("gateway.source_tested")],
+    told: Annotated[SourceTested, Depends(_tested)],
+) -> None:
+    """What the gateway found when it tried a source that it was asked to try."""
+    source_tests.take(session, told, by=actor)
 
 
 @router.post("/gateway/leases", operation_id="gateway.lease", response_class=Response)

@@ -27,6 +27,11 @@ class ProviderSource(Base):
     version: Mapped[int]
     updated_at: Mapped[datetime] = mapped_column(default=now)
     updated_by: Mapped[UUID]  # a person, or a client that acts as clerk
+    # The last test: `source_tests`.
+    test_id: Mapped[UUID | None]
+    test_gateway_id: Mapped[UUID | None] = mapped_column(ForeignKey("gateway.id"))
+    test_asked_at: Mapped[datetime | None]
+    test_told: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (CheckConstraint("kind IN ('http', 'table', 'file')", name="kind"),)
 

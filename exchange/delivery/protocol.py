@@ -19,6 +19,7 @@ RECEIPTS_PATH = "/api/v1/gateway/receipts"
 HEALTH_PATH = "/api/v1/gateway/health"
 LEASES_PATH = "/api/v1/gateway/leases"
 PUSHES_PATH = "/api/v1/gateway/pushes"
+TESTED_PATH = "/api/v1/gateway/source_tests"
 RECEIPT_HEADER = "Zhengtong-Receipt"
 RECEIPTS_PER_BATCH = 500
 
@@ -197,6 +198,27 @@ class PushLeases(Struct, frozen=True, kw_only=True):
     places: list[PushPlace]
 
 
+class SourceTest(Struct, frozen=True, kw_only=True):
+    """A source that the gateway is to try: whether a few records can be fetched, and which of `items` they carry."""
+
+    id: str
+    source: Source
+    items: tuple[str, ...]
+
+
+class SourceTested(Struct, frozen=True, kw_only=True):
+    """What a test found: names and numbers, no values. `problem` is the slug of what went wrong, said in `zh` and `en`."""
+
+    id: str
+    records: int
+    carried: list[str]
+    missing: list[str]
+    duration_ms: float
+    problem: str | None = None
+    zh: str = ""
+    en: str = ""
+
+
 class GatewayState(Struct, frozen=True, kw_only=True):
     """The whole table of one gateway. `time_zone` says where a quota's day begins and ends. One that is not
     `approved` has no agreements."""
@@ -206,6 +228,7 @@ class GatewayState(Struct, frozen=True, kw_only=True):
     agreements: list[AgreementEntry]
     revoked_grants: list[str] = field(default_factory=list)  # jti, kept until the grant has expired
     subscriptions: list[Subscription] = field(default_factory=list)
+    tests: list[SourceTest] = field(default_factory=list)
     time_zone: str = "Asia/Shanghai"
 
 

@@ -264,6 +264,7 @@ def connect_source(
     source.kind, source.options = registration.kind, options
     source.credentials = seal.encrypt(json.dumps(secrets).encode()) if secrets else None
     source.version, source.updated_at, source.updated_by = source.version + 1, now(), by.id
+    source.test_id = source.test_gateway_id = source.test_asked_at = source.test_told = None
     session.flush()
     history.record(
         session, kind="source", subject_id=resource.id, act="connect", by=by, party="owner",

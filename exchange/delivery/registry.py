@@ -170,16 +170,21 @@ def count_serving(session: Session, provider_id: UUID) -> int:
 
 
 def address_for(session: Session, provider_id: UUID) -> str | None:
-    """Where to call for resources of a provider: a gateway that was heard of lately before one that was not, its
-    own before an authority's; None where no approved gateway serves it."""
+    """Where to call for resources of a provider; None where no approved gateway serves it."""
+    best = gateway_for(session, provider_id)
+    return None if best is None else best.url
+
+
+def gateway_for(session: Session, provider_id: UUID) -> RegisteredGateway | None:
+    """The approved gateway that serves a provider: one that was heard of lately before one that was not, its own before
+    an authority's."""
     query = select(RegisteredGateway).where(RegisteredGateway.state == APPROVED, serving(provider_id))
     heard_after = now() - HEARD_WITHIN
-    best = max(
+    return max(
         session.scalars(query),
         key=lambda g: (g.seen_at is not None and g.seen_at > heard_after, g.agency_id == provider_id, g.id),
         default=None,
     )
-    return None if best is None else best.url
 
 
 def _require_address(url: str, private: bool) -> None:

@@ -23,10 +23,11 @@ from exchange.delivery.extracts import Extracts
 from exchange.delivery.gateway import CALL_TIMEOUT_S, Gateway
 from exchange.delivery.journal import Journal, open_journal
 from exchange.delivery.possession import Possession
-from exchange.delivery.protocol import GatewayHealth, Lease, LeaseWanted
+from exchange.delivery.protocol import GatewayHealth, GatewayState, Lease, LeaseWanted, SourceTested
 from exchange.delivery.push.pusher import Pusher
 from exchange.delivery.quota import Leases
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
+from exchange.delivery.tester import Tester
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +95,21 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     pusher = Pusher(
         settings.data / "pushes", journal, Outbound(settings.networks), gateway.current_table, gateway.bounds
     )
+
+    async def tell(told: SourceTested) -> None:
+        await link.tell_tested(told)
+
+    tester = Tester(providers, tell)
+
+    def hear(state: GatewayState | None) -> None:
+        gateway.hear(state)
+        if state is not None:
+            tester.hear(state.tests)
+
     link = CentreLink(
         CentreSettings(centre, issuer, settings.client_id, settings.key, settings.poll_s),
         journal,
-        on_state=gateway.hear,
+        on_state=hear,
         on_keys=verifier.use_keys,
         wants_keys=lambda: verifier.misses_a_key,
         health=lambda: _health(journal, providers, started_at),

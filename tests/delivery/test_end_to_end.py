@@ -225,6 +225,38 @@ def test_agreed_rows_of_an_api_arrive_masked_and_leave_a_receipt(
     assert ledger_differences(database, keys) == []
 
 
+def test_a_source_is_tried_by_the_gateway_before_anybody_agrees(exchange: Exchange) -> None:
+    world, path = exchange.world, f"/resources/{exchange.world.publish()}/source"
+
+    def tried(source: dict[str, Any]) -> dict[str, Any]:
+        world.call("PUT", path, "civil", Role.CLERK, body=source)
+        assert world.call("POST", f"{path}/test", "civil", Role.CLERK)["test"]["outcome"] == "waiting"
+        answers: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answers.append(world.call("GET", path, "civil", Role.CLERK)["test"])
+            return bool(answers[-1]["outcome"] != "waiting")
+
+        until(answered, "the gateway told nothing")
+        return answers[-1]
+
+    whole = [{**record, "status": "1"} for record in RECORDS]
+    found = tried(exchange.http_source("/whole", paged(whole)))
+    assert (found["outcome"], found["found"]["records"], found["found"]["missing"]) == ("passed", 5, [])
+    assert "张" not in str(found), "no value is told"
+    found = tried(exchange.http_source("/lacking", paged([{"name": "张三"}])))
+    assert (found["outcome"], found["found"]["carried"], found["message"]["en"]) == (
+        "failed", ["name"], "Records can be fetched, and items are missing",
+    )  # fmt: skip
+
+    def refuse(handler: Any, _query: object) -> None:
+        handler.reply(401)
+
+    found = tried(exchange.http_source("/refusing", refuse))
+    assert (found["outcome"], found["found"]["problem"]) == ("failed", "provider-failed")
+    assert "401" in found["message"]["zh"]
+
+
 def ledger_differences(database: Database, keys: ServiceKeys) -> list[str]:
     with database.transaction() as session:
         while ledger.sequence(session, keys.ledger):

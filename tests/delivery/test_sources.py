@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import select
 
-from app.kernel.actor import Role
+from app.kernel import clock
+from app.kernel.actor import Role, Scope
 from app.kernel.history import Event
 from app.kernel.keys import ServiceKeys
 from app.settings import Settings
 from exchange.delivery.models import ProviderSource
+from exchange.delivery.protocol import HttpSource
 from tests.conftest import PUBLIC_URL
 from tests.delivery.systems import (
+    GATEWAY_URL,
     HTTP_SOURCE,
     SECRET,
     TABLE_SOURCE,
+    state_of,
+    system,
 )
-from tests.exchange.world import World
+from tests.exchange.world import START, World
 
 
 def test_a_source_is_told_without_its_credentials_and_to_its_owner_alone(world: World) -> None:
@@ -119,3 +125,33 @@ def test_private_addresses_are_for_the_operator_to_allow(
     )
     world.call("PUT", path, "civil", Role.CLERK, body=body, expect=422)
     world.call("PUT", path, "civil", Role.CLERK, body=TABLE_SOURCE | {"host": "/run/postgresql"}, expect=422)
+
+
+def test_a_test_is_asked_of_an_approved_gateway_and_answered_by_that_one_alone(world: World) -> None:
+    resource = world.publish()
+    path = f"/resources/{resource}/source"
+    world.call("POST", f"{path}/test", "civil", Role.CLERK, expect=404)
+    world.call("PUT", path, "civil", Role.CLERK, body=HTTP_SOURCE)
+    world.call("POST", f"{path}/test", "civil", Role.CLERK, expect=409)
+    gateway, other = system(world, "city_authority", Scope.GATEWAY), system(world, "market", Scope.GATEWAY)
+    assert state_of(gateway).tests == []
+    asked = world.call("POST", f"{path}/test", "civil", Role.CLERK)
+    assert (asked["test"]["outcome"], asked["test"]["gateway"]) == ("waiting", GATEWAY_URL)
+    (test,) = state_of(gateway).tests
+    assert isinstance(test.source, HttpSource) and test.source.headers == {"X-Api-Key": SECRET}
+    assert state_of(other).tests == []
+    told = {"id": test.id, "records": 5, "carried": ["name"], "missing": [], "duration_ms": 12.5}
+    other.call("POST", "/gateway/source_tests", told, expect=204)
+    assert world.call("GET", path, "civil", Role.CLERK)["test"]["outcome"] == "waiting"
+    gateway.call("POST", "/gateway/source_tests", told, expect=204)
+    gateway.call("POST", "/gateway/source_tests", told | {"records": 0}, expect=204)
+    read = world.call("GET", path, "civil", Role.CLERK)["test"]
+    assert (read["outcome"], read["found"]["records"]) == ("passed", 5)
+    assert state_of(gateway).tests == []
+    gateway.call("POST", "/gateway/source_tests", told | {"id": "1"}, expect=422)
+    assert world.call("PUT", path, "civil", Role.CLERK, body=HTTP_SOURCE)["test"] is None
+    world.call("POST", f"{path}/test", "civil", Role.CLERK)
+    with clock.frozen(START + timedelta(minutes=3)):
+        assert world.call("GET", path, "civil", Role.CLERK)["test"]["outcome"] == "unanswered"
+    acts = [event.act for event in world.session.scalars(select(Event).where(Event.kind == "source"))]
+    assert acts == ["connect", "test", "connect", "test"]

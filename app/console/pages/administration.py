@@ -1,5 +1,5 @@
-"""Administration: jurisdictions and agencies, people, systems and their keys, rules and calendars, data sources. Each
-page is for the administrator whose operation it calls; the three stay apart."""
+"""Administration: jurisdictions and agencies, people, systems and their keys, rules and calendars. Each page is for
+the administrator whose operation it calls; the three stay apart."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from sqlalchemy import select
 
-from app.console.acts import AGENCIES_OFFERED, Making, agencies_offered, make_routes
+from app.console.acts import Making, agencies_offered, make_routes
 from app.console.forms import Act, Field, Form, Sent, validated
 from app.console.sheets import Cell, Link, Register, Table, onward
 from app.console.view import View, looking, permit_page
@@ -24,9 +23,6 @@ from app.kernel.actor import ROLE_NAMES, Role, Scope
 from app.kernel.errors import NotFound, Problem
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
-from catalog.resources.models import Resource
-from exchange.delivery import api as delivery
-from exchange.delivery import providers
 
 router = APIRouter(include_in_schema=False)
 permit_page("console.agencies", like="agency.list")
@@ -38,7 +34,6 @@ permit_page("console.client", like="client.keys")
 permit_page("console.client_act", like="client.suspend")
 permit_page("console.client_key", like="client.add_key")
 permit_page("console.rules", like="calendar.list")
-permit_page("console.endpoints", like="source.read")
 
 
 @router.get("/agencies", operation_id="console.agencies")
@@ -222,7 +217,7 @@ def _register_client(view: View, body: clients.NewClient) -> str:
     return f"/clients/{clients.register_client(body, view.actor, view.session).id}"
 
 
-# --- Rules, calendars, data sources
+# --- Rules and calendars
 
 
 @router.get("/rules", operation_id="console.rules")
@@ -231,52 +226,6 @@ def rules_page(view: Annotated[View, looking("console.rules")]) -> Response:
     profile = profile_for(view.session, view.actor.jurisdiction_id) if view.actor.jurisdiction_id else None
     published = calendars.list_calendars(view.session, view.actor)
     return view.page("administration/rules.html", profile=profile, calendars=published)
-
-
-@router.get("/endpoints", operation_id="console.endpoints")
-def endpoints_page(view: Annotated[View, looking("console.endpoints")]) -> Response:
-    """Where the records of one's own agency's resources are fetched from."""
-    own = (
-        select(Resource)
-        .where(Resource.agency_id == view.actor.agency_id)
-        .order_by(Resource.title)
-        .limit(AGENCIES_OFFERED)
-    )
-    rows = []
-    for row in view.session.scalars(own):
-        try:
-            source = delivery.read_source(view.asked(row))
-        except NotFound:
-            rows.append(
-                [
-                    Cell(row.title, f"/catalog/{row.id}"),
-                    Cell(Text("未接入", "not connected"), state="draft"),
-                    Cell(""),
-                    Cell(None),
-                ]
-            )
-            continue
-        rows.append(
-            [
-                Cell(row.title, f"/catalog/{row.id}"), Cell(Text("已接入", "connected"), state="active"),
-                Cell(_where(source.connection), below=Text("有凭据", "with credentials") if source.has_credentials else None), Cell(source.updated_at),
-            ]
-        )  # fmt: skip
-    title = Text("数据源", "Data sources")
-    columns = (
-        Text("资源", "Resource"),
-        Text("状态", "State"),
-        Text("地址", "Address"),
-        Text("更新", "Updated"),
-    )
-    intro = Text("数据由网关从这里读取；凭据加密保存，不再显示。由接口 PUT /api/v1/resources/{id}/source 登记。", "The gateway reads from here; credentials are sealed and never shown. Registered by PUT /api/v1/resources/{id}/source.")  # fmt: skip
-    table = Table(columns, rows, title, Text("本单位没有资源。", "Your agency has no resources."))
-    return view.page("list.html", register=Register(title, table, intro=intro))
-
-
-def _where(connection: providers.Connection) -> str:
-    told = connection.model_dump(mode="json")
-    return str(told.get("url") or told.get("table") or told.get("kind") or "")
 
 
 make_routes(
