@@ -22,6 +22,9 @@ from app.kernel.outbound import AddressRefused, NotReachable, Outbound
 CONNECT_TIMEOUT_S = 5.0
 CONNECTIONS = 64  # at once to one provider, unless its source says fewer
 WAITING = 1000  # calls that may wait for a connection
+HEAD_LIMIT_BYTES = (
+    64 << 10
+)  # status, headers and interim answers; and what frames the body, beside as much as the body
 FAILURES_TO_OPEN = 8  # in a row
 PAUSE_S = 5.0
 
@@ -207,6 +210,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Reply] | None = None
         self.heard = False  # anything of the answer
+        self._received = 0  # bytes, whatever they are
         self.is_open = False
         self._reset()
 
@@ -222,6 +226,7 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         self.heard = False
+        self._received = 0
         self._reset()
         timer = loop.call_later(timeout_s, self._fail, TooSlow())
         try:
@@ -252,10 +257,14 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         self.heard = True
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(Unanswered(type(error).__name__))
+        # The parser itself would keep an endless header, and read interim answers and chunk extensions for ever.
+        if self._received > HEAD_LIMIT_BYTES + (2 * self._limit_bytes if self._has_headers else 0):
+            self._fail(Unanswered(f"over {self._limit_bytes} bytes"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False

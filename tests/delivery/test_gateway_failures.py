@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.kernel.clock import new_id
 from exchange.delivery.protocol import HttpSource
 from exchange.terms import (
     Quota,
 )
 from tests.delivery.agreed import QUOTA, RECORDS, RESOURCE, agreed
-from tests.delivery.world import ProviderSystem, World, _Handler, paged, running_world
+from tests.delivery.world import Behaviour, ProviderSystem, World, _Handler, paged, running_world
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +65,47 @@ def _endless_body(handler: _Handler, _: dict[str, list[str]]) -> None:
         handler.close_connection = True
 
 
-def _redirect(handler: _Handler, _: dict[str, list[str]]) -> None:
-    handler.reply(302, Location="/companies")
+def _to(address: str) -> Behaviour:
+    return lambda handler, _: handler.reply(302, Location=address)
+
+
+def _raw(*parts: bytes) -> Behaviour:
+    """These bytes and nothing else, then the end of the connection."""
+
+    def behave(handler: _Handler, _: dict[str, list[str]]) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.writelines(parts)
+
+    return behave
+
+
+def _again_and_again(head: bytes, part: bytes) -> Behaviour:
+    """A part without an end, as long as anybody reads."""
+
+    def behave(handler: _Handler, _: dict[str, list[str]]) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(head)
+            while True:
+                handler.wfile.write(part)
+
+    return behave
+
+
+def _reset(handler: _Handler, _: dict[str, list[str]]) -> None:
+    handler.close_connection = True
+    handler.wfile.write(OK + b"Content-Length: 1000\r\n\r\n" + b'{"data": [')
+    handler.wfile.flush()
+    now, for_no_time = 1, 0  # what is unsent is thrown away, and the other side gets a reset
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", now, for_no_time))
+    handler.connection.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+WHOLE = b'{"data": [{"name": "x", "status": "\xe5\x9c\xa8\xe8\x90\xa5"}]}'
+NESTED = b'{"data": [{"status": "\xe5\x9c\xa8\xe8\x90\xa5", "name": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]}"
+BOMB = gzip.compress(b'{"data": [' + b" " * 20_000_000)
 
 
 def _closes(handler: _Handler, _: dict[str, list[str]]) -> None:
@@ -80,7 +124,43 @@ def _closes(handler: _Handler, _: dict[str, list[str]]) -> None:
         (lambda handler, _: handler.reply(200, b'{"data": [{"name":"\xff"}]}'), 502, "provider-failed"),
         (_html, 502, "provider-failed"),
         (_truncated, 502, "provider-failed"),
-        (_redirect, 502, "provider-failed"),
+        (_to("/companies"), 502, "provider-failed"),
+        (_to("http://169.254.169.254/latest/meta-data"), 502, "provider-failed"),
+        (_to("file:///etc/passwd"), 502, "provider-failed"),
+        (_reset, 502, "provider-failed"),
+        (_raw(OK, b"Content-Length: 20\r\n\r\n", WHOLE), 502, "provider-failed"),
+        (_raw(OK, b"Content-Length: 999999999999\r\n\r\n", WHOLE), 502, "provider-failed"),
+        (_raw(OK, b"Content-Length: -1\r\n\r\n", WHOLE), 502, "provider-failed"),
+        (
+            _raw(OK, b"Content-Length: 20\r\nTransfer-Encoding: chunked\r\n\r\n", WHOLE),
+            502,
+            "provider-failed",
+        ),
+        (_raw(OK, b"Transfer-Encoding: chunked\r\n\r\n", b"xyz\r\n", WHOLE), 502, "provider-failed"),
+        (_raw(OK, b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\n[1,2\r\n"), 502, "provider-failed"),
+        (_raw(b"SSH-2.0-OpenSSH_9.2\r\n"), 502, "provider-failed"),
+        (_raw(OK, b"Content-Type: application/pdf\r\n\r\n", b"%PDF-1.7 \x00\x01"), 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, BOMB, Content_Encoding="gzip"), 502, "provider-failed"),
+        (
+            lambda handler, _: handler.reply(200, BOMB, Content_Type="application/json"),
+            502,
+            "provider-failed",
+        ),
+        (
+            lambda handler, _: handler.reply(200, b'{"data": [' + b"1," * 150_000 + b"1]}"),
+            502,
+            "provider-failed",
+        ),
+        (lambda handler, _: handler.reply(200, NESTED), 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, b'{"data": [{"name": NaN}]}'), 502, "provider-failed"),
+        (_again_and_again(OK, b"X-More: " + b"x" * 60_000 + b"\r\n"), 502, "provider-failed"),
+        (_again_and_again(OK + b"X-More: ", b"x" * 60_000), 502, "provider-failed"),
+        (_again_and_again(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), 502, "provider-failed"),
+        (
+            _again_and_again(OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 60_000),
+            502,
+            "provider-failed",
+        ),
         (_closes, 502, "provider-failed"),
         (_endless_body, 502, "provider-failed"),
         (_hangs, 504, "provider-too-slow"),
@@ -90,7 +170,9 @@ def _closes(handler: _Handler, _: dict[str, list[str]]) -> None:
 def test_a_failing_provider_gives_a_problem_and_a_receipt(
     world: World, behaviour: Any, status: int, slug: str
 ) -> None:
-    url = world.provider.serves("/failing", behaviour)
+    url = world.provider.serves(
+        f"/failing/{new_id()}", behaviour
+    )  # one that failed before would be left alone
     source = HttpSource(url=url, records_path="data", timeout_s=1.0)
     agreement = world.centre.agree(agreed(), {str(RESOURCE): source})
     answer = world.gateway.get(agreement, RESOURCE, world.centre.grant(agreement))
@@ -98,6 +180,24 @@ def test_a_failing_provider_gives_a_problem_and_a_receipt(
     receipt = world.centre.receipt(answer.headers["zhengtong-receipt"])
     assert (receipt.outcome.result, receipt.outcome.problem) == ("failed", slug)
     assert receipt.outcome.rows == 0
+
+
+def test_what_a_provider_says_twice_leaves_once_and_under_its_terms(world: World) -> None:
+    """Names that come twice in one record: the last is looked at, and nothing leaves beside it or without its mask."""
+    twice = (
+        '{"data": [{"status": "在营", "status": "注销", "name": "not in scope"},'
+        ' {"status": "注销", "status": "在营", "name": "a", "name": "b", "legal_person_id": "440305199001010001",'
+        ' "legal_person_id": "440305199001010002", "secret": "never", "secret": "never"}]}'
+    )
+    url = world.provider.serves(
+        "/twice", lambda handler, _: handler.reply(200, twice.encode(), Content_Type="text/html")
+    )
+    agreement = world.centre.agree(agreed(), {str(RESOURCE): HttpSource(url=url, records_path="data")})
+    answer = world.gateway.get(agreement, RESOURCE, world.centre.grant(agreement))
+    assert json.loads(answer.content, object_pairs_hook=list) == [
+        [("name", "b"), ("legal_person_id", "*" * 14 + "0002")]
+    ]
+    assert world.centre.receipt(answer.headers["zhengtong-receipt"]).outcome.rows == 1
 
 
 def test_an_unreachable_provider(world: World) -> None:
