@@ -5,7 +5,7 @@ DATA ?= var
 BIN = .venv/bin
 
 ROUNDS ?= 10
-KILLS ?= 25
+KILLS ?= 50
 
 .PHONY: run test soak check bench eval lock audit clean generate
 

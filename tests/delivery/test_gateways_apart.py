@@ -35,7 +35,10 @@ from tests.factories import Town
 LOST_TOUCH_AFTER_S = 6.0
 CALLERS = 6
 SUSPENDED_WITHIN_S = 2.0
-AGREED = [{"code": "name"}, {"code": "id_number", "mask": {"kind": "last_n", "keep": 4}}]
+AGREED: list[dict[str, Any]] = [
+    {"code": "name"},
+    {"code": "id_number", "mask": {"kind": "last_n", "keep": 4}},
+]
 QUOTA = {"calls_per_day": 10**7, "rows_per_day": 10**9, "rows_per_call": 20}
 
 
@@ -49,14 +52,20 @@ class CentreProcess:
         keys_of(self.settings)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
             "ZHENGTONG_DATA": str(self.settings.data),
             "ZHENGTONG_DATABASE_URL": self.settings.database_url,
             "ZHENGTONG_PUBLIC_URL": self.url,
         }
+
+    def start(self) -> None:
         command = [sys.executable, "-m", "app.api", "127.0.0.1", str(self.port)]
-        self._process = subprocess.Popen(command, env=environment)
+        self._process = subprocess.Popen(command, env=self.environment)
+        self.wait_for_readiness()
+
+    def wait_for_readiness(self) -> None:
 
         def ready() -> bool:
             with suppress(httpx2.HTTPError):
@@ -115,14 +124,16 @@ class City:
     puller: System
     gateways: dict[str, GatewayProcess]
 
-    def agreement(self, provider: str, source: dict[str, Any]) -> dict[str, Any]:
+    def agreement(
+        self, provider: str, source: dict[str, Any], items: list[dict[str, Any]] = AGREED, **changes: Any
+    ) -> dict[str, Any]:
         """In force over one resource of a provider, connected."""
         resource = self.world.publish(provider)
         today = datetime.now(UTC).date()
-        part = {"resource_id": str(resource), "items": AGREED}
+        part = {"resource_id": str(resource), "items": items}
         negotiation = self.world.filed(
             resource, provider=provider, resources=[part], valid_from=str(today - timedelta(days=1)),
-            valid_until=str(today + timedelta(days=30)), quota=QUOTA,
+            valid_until=str(today + timedelta(days=30)), **{"quota": QUOTA, **changes},
         )  # fmt: skip
         consent = {"terms_hash": negotiation["terms"]["terms_hash"]}
         done = self.world.act(negotiation, "agree", provider, Role.APPROVER, consent)
@@ -137,7 +148,10 @@ class City:
 
 
 @contextmanager
-def running_city(database: Database, folder: Path) -> Iterator[City]:
+def running_city(
+    database: Database, folder: Path, agencies: tuple[str, ...] = ("civil", "market", "city_authority")
+) -> Iterator[City]:
+    """The centre, and a gateway of each of these agencies."""
     centre = CentreProcess(database, folder / "centre")
     with ExitStack() as open_things:
         open_things.callback(centre.kill)
@@ -149,7 +163,7 @@ def running_city(database: Database, folder: Path) -> Iterator[City]:
         puller = register(session, town, "health", Scope.PULL, http, centre.url)
         session.commit()
         gateways = {}
-        for agency in ("civil", "market", "city_authority"):
+        for agency in agencies:
             own = register(session, town, agency, Scope.GATEWAY, http, centre.url, gateway_url=None)
             port = free_port()
             gateway = GatewayProcess(
