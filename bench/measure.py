@@ -60,6 +60,23 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return call(), time.perf_counter() - started
 
 
+def server_cpu(connection: psycopg.Connection) -> Clock:
+    """CPU seconds of the connection's server process and our own; where there is no /proc, of ours alone."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    exact = Path(f"/proc/{connection.info.backend_pid}/schedstat")
+    coarse = Path(f"/proc/{connection.info.backend_pid}/stat")
+
+    def cpu() -> float:
+        used = 0.0
+        if exact.exists():
+            used = int(exact.read_text().split()[0]) / 1e9
+        elif coarse.exists():
+            used = sum(map(int, coarse.read_text().rpartition(")")[2].split()[11:13])) / ticks
+        return used + time.process_time()
+
+    return cpu
+
+
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A folder that is gone afterwards. Open to pass through, because PostgreSQL runs as another account for root."""

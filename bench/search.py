@@ -20,7 +20,7 @@ import psycopg
 
 from app.kernel.db import Database
 from bench.catalog_like import ITEMS, documents, prefixes, queries
-from bench.measure import Clock, Samples, show, timed
+from bench.measure import Clock, Samples, server_cpu, show, timed
 from catalog.search.document import SearchDocument
 from catalog.search.index import CatalogIndex
 from catalog.text import bigrams, fold
@@ -62,7 +62,7 @@ def run(database: Database, folder: Path, *, resources: int, seconds: float) -> 
         connections = [
             stack.enter_context(psycopg.connect(database.url, autocommit=True)) for _ in range(THREADS)
         ]
-        server = _server_cpu(connections[0])
+        server = server_cpu(connections[0])
         table = _table_bytes(connections[0])
         theirs = spent[0] - without[0], 1000 * spent[1] / resources - without[1], table / 1e6
         show(
@@ -270,7 +270,7 @@ def _fill_table(url: str, resources: int) -> tuple[float, float]:
     """Fill PostgreSQL in a process of its own; gives seconds and CPU seconds, the server's among them."""
     filling = Samples()
     with psycopg.connect(url, autocommit=True) as connection:
-        filling.take(lambda: _fill(connection, documents(resources)), _server_cpu(connection))
+        filling.take(lambda: _fill(connection, documents(resources)), server_cpu(connection))
     return filling.wall[0], filling.cpu
 
 
@@ -313,23 +313,6 @@ def _vector(document: SearchDocument) -> str:
                 position = min(position + 1, _LAST_POSITION)
                 places.setdefault(token, []).append(f"{position}{weight}")
     return " ".join([f"'{token}':{','.join(at)}" for token, at in places.items()])
-
-
-def _server_cpu(connection: psycopg.Connection) -> Clock:
-    """CPU seconds of the connection's server process and our own; where there is no /proc, of ours alone."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    exact = Path(f"/proc/{connection.info.backend_pid}/schedstat")
-    coarse = Path(f"/proc/{connection.info.backend_pid}/stat")
-
-    def cpu() -> float:
-        used = 0.0
-        if exact.exists():
-            used = int(exact.read_text().split()[0]) / 1e9
-        elif coarse.exists():
-            used = sum(map(int, coarse.read_text().rpartition(")")[2].split()[11:13])) / ticks
-        return used + time.process_time()
-
-    return cpu
 
 
 def _memory_bytes() -> int:

@@ -63,6 +63,12 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+@lru_cache(maxsize=65536)
+def fold_name(name: str) -> str:
+    """`fold` of a name, which is remembered: names of items come again and again in a catalog."""
+    return fold(name)
+
+
 def words(text: str) -> Iterator[str]:
     """Runs of Han characters and runs of other letters and digits, folded, in order."""
     return (match.group() for match in _RUN.finditer(fold(text)))
@@ -153,7 +159,8 @@ _cut_name = lru_cache(maxsize=65536)(_cut)
 @lru_cache(maxsize=65536)
 def initials(text: str) -> str:
     """Pinyin initials as column codes use them: 身份证号 is "sfzh"; other letters and digits stay."""
-    return "".join([_initials_of_run(run) if is_han(run[0]) else run for run in words(text)])
+    runs = _RUN.findall(fold_name(text))
+    return "".join([_initials_of_run(run) if is_han(run[0]) else run for run in runs])
 
 
 def beginnings(folded: str, longest: int) -> list[str]:

@@ -55,7 +55,7 @@ from catalog.resources.record import (
 from catalog.resources.review import FilingStatement, NewDefect
 from catalog.resources.states import PUBLISHED, RESOURCE, REVIEW
 from catalog.resources.use import require_unused
-from catalog.text import NORMALISATION_VERSION, cut
+from catalog.text import NORMALISATION_VERSION, fold_name
 
 KIND = RESOURCE.kind
 
@@ -280,7 +280,7 @@ def insert_items(session: Session, resources: Iterable[tuple[UUID, Mapping[str, 
         (
             resource_id, position, item["code"], name := item["name"], item.get("name_en"), item.get("definition"),
             item.get("data_type"), item.get("sharing_type"), item.get("code_list"), item.get("sensitive", False),
-            item.get("is_key", False), cut(name).folded, NORMALISATION_VERSION,
+            item.get("is_key", False), fold_name(name), NORMALISATION_VERSION,
         )
         for resource_id, stored in resources
         for position, item in enumerate(stored.get("items", ()))
