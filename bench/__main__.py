@@ -1,19 +1,31 @@
-"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console] [duplicates]`: the named benchmarks, or all, each on a database of its own."""
+"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console] [duplicates] [queries]`: the named benchmarks, or all, each on a database of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, console, duplicates, gateway, imports, ledger, negotiations, search
+from bench import commands, console, duplicates, gateway, imports, ledger, negotiations, queries, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
-NAMES = ("search", "imports", "commands", "negotiations", "ledger", "gateway", "console", "duplicates")
+NAMES = (
+    "search",
+    "imports",
+    "commands",
+    "negotiations",
+    "ledger",
+    "gateway",
+    "console",
+    "duplicates",
+    "queries",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
-    parser.add_argument("--resources", type=int, default=20_000, help="search, imports: resources generated")
+    parser.add_argument(
+        "--resources", type=int, default=20_000, help="search, imports, queries: resources generated"
+    )
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="commands, negotiations: how long each is repeated"
     )
@@ -59,6 +71,8 @@ def main() -> None:
                             database, folder, resources=asked.resources, negotiations=asked.negotiations,
                             entries=asked.tree, rounds=asked.rounds * 7,
                         )  # fmt: skip
+                    case "queries":
+                        queries.run(database, resources=asked.resources)
                     case "duplicates":
                         duplicates.run(
                             server,
