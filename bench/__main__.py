@@ -1,10 +1,10 @@
-"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [console] [duplicates] [queries]`: the named benchmarks, or all, each on a database of its own."""
+"""`python -m bench [search] [imports] [commands] [negotiations] [ledger] [gateway] [bulk] [console] [duplicates] [queries]`: the named benchmarks, or all, each on a database of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import commands, console, duplicates, gateway, imports, ledger, negotiations, queries, search
+from bench import bulk, commands, console, duplicates, gateway, imports, ledger, negotiations, queries, search
 from bench.measure import machine, own_database, own_folder, own_server, server_version
 
 NAMES = (
@@ -14,6 +14,7 @@ NAMES = (
     "negotiations",
     "ledger",
     "gateway",
+    "bulk",
     "console",
     "duplicates",
     "queries",
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--tree", type=int, default=1_000_000, help="ledger: entries of the simulated tree")
     parser.add_argument("--rounds", type=int, default=3, help="gateway: how often each is measured")
     parser.add_argument("--only", nargs="*", default=gateway.RIVALS, help="gateway: which of its rivals")
+    parser.add_argument("--rows", type=int, default=300_000, help="bulk: rows of the table")
     parser.add_argument("--negotiations", type=int, default=2_000, help="console: negotiations")
     parser.add_argument(
         "--checked", type=int, default=5_000, help="duplicates: resources of 20 items in the check"
@@ -66,6 +68,8 @@ def main() -> None:
                             rounds=asked.rounds,
                             only=tuple(asked.only),
                         )
+                    case "bulk":
+                        bulk.run(database, folder, rows=asked.rows)
                     case "console":
                         console.run(
                             database, folder, resources=asked.resources, negotiations=asked.negotiations,

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
+from babel import Locale as BabelLocale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 from fastapi import Depends, Request, Response
@@ -326,7 +327,8 @@ def actor_of(request: Request) -> Actor:
 def _environment(locale: Locale) -> Environment:
     """Templates in one language. `t(zh, en, **values)` is a sentence of the page itself, `say` one that comes
     from the service in both languages."""
-    babel = "en" if locale == "en" else "zh_CN"
+    # Once: looked up by name for each date, it would cost a millisecond.
+    babel = BabelLocale.parse("en" if locale == "en" else "zh_CN")
     environment = Environment(
         loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -344,7 +346,7 @@ def _environment(locale: Locale) -> Environment:
     def moment(value: datetime) -> str:
         local = value.astimezone(BEIJING).replace(tzinfo=None)
         return format_datetime(
-            local, "yyyy年M月d日 HH:mm" if babel == "zh_CN" else "MMM d, yyyy, HH:mm", locale=babel
+            local, "MMM d, yyyy, HH:mm" if locale == "en" else "yyyy年M月d日 HH:mm", locale=babel
         )
 
     def number(value: float) -> str:

@@ -5,8 +5,9 @@ Whoever may ask for data may read them, so that like cases are decided alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -20,13 +21,14 @@ from app.kernel.actor import Role, Scope
 from app.kernel.db import DbSession
 from app.kernel.idempotency import CreatingRoute
 from app.kernel.sight import seeing_all
+from app.kernel.text import Text
 from app.kernel.wire import Label, Page, Paging, ShortText, Wire, page
 from exchange.disputes.models import Dispute, Ruling
 from exchange.disputes.states import CAUSES, FINAL, OUTCOMES
 from exchange.negotiations.models import Negotiation, TermsVersion
 from exchange.negotiations.states import GROUNDS
 from exchange.parties import names_of
-from exchange.told import bilingual, records_of
+from exchange.told import titles_of
 
 router = APIRouter(prefix="/api/v1/rulings", tags=["disputes"], route_class=CreatingRoute)
 permit(
@@ -62,6 +64,9 @@ class Precedent(Wire):
     final: bool
 
 
+_Row = tuple[Ruling, Dispute, Negotiation, TermsVersion]
+
+
 class Chosen(Paging):
     """What to look for; each narrows the list. `q` is a word of the reasons."""
 
@@ -84,9 +89,10 @@ def _rulings(session: Session, chosen: Chosen) -> Page[Precedent]:
         later.dispute_id == Ruling.dispute_id, later.signed_at.is_not(None), later.number > Ruling.number
     )
     query = (
-        select(Ruling)
+        select(Ruling, Dispute, Negotiation, TermsVersion)
         .join(Dispute, Dispute.id == Ruling.dispute_id)
         .join(Negotiation, Negotiation.id == Dispute.negotiation_id)
+        .join(TermsVersion, TermsVersion.id == Negotiation.current_terms_id)
         .where(Ruling.signed_at.is_not(None), ~replaced)
     )
     if chosen.resource is not None:
@@ -101,25 +107,28 @@ def _rulings(session: Session, chosen: Chosen) -> Page[Precedent]:
         query = query.where(Ruling.reasons.contains(chosen.q, autoescape=True))
     if chosen.before is not None:
         query = query.where(Ruling.id < chosen.before)
-    rows = list(session.scalars(query.order_by(Ruling.id.desc()).limit(chosen.fetch)))
-    return page(rows, chosen.limit, lambda shown: [_told(session, row) for row in shown])
+    rows = session.execute(query.order_by(Ruling.id.desc()).limit(chosen.fetch))
+    found: dict[UUID, _Row] = {row[0].id: row for row in rows}
+    rulings = [ruling for ruling, *_ in found.values()]
+    return page(rulings, chosen.limit, lambda shown: _told(session, [found[ruling.id] for ruling in shown]))
 
 
-def _told(session: Session, ruling: Ruling) -> Precedent:
-    dispute = session.get_one(Dispute, ruling.dispute_id)
-    negotiation = session.get_one(Negotiation, dispute.negotiation_id)
-    terms = session.get_one(TermsVersion, negotiation.current_terms_id).typed
-    records: dict[UUID, Any] = records_of(session, [part.resource_id for part in terms.resources])
+def _told(session: Session, rows: Sequence[_Row]) -> list[Precedent]:
+    names = names_of(session, {dispute.authority_id for _, dispute, _, _ in rows})
+    about = {ruling.id: [part.resource_id for part in terms.typed.resources] for ruling, *_, terms in rows}
+    titles = titles_of(session, {resource_id for named in about.values() for resource_id in named})
+    return [_precedent(row, names, {i: titles[i] for i in about[row[0].id] if i in titles}) for row in rows]
+
+
+def _precedent(row: _Row, names: Mapping[UUID, Text], titles: Mapping[UUID, Text]) -> Precedent:
+    ruling, dispute, negotiation, _ = row
     ground = negotiation.refusal_ground
     assert ruling.signed_at is not None
     return Precedent(
         id=ruling.id,
         signed_at=ruling.signed_at,
-        authority=AgencyRef.of(dispute.authority_id, names_of(session, {dispute.authority_id})),
-        resources=[
-            Ruled(id=i, title=Label.of(bilingual(record.title, record.title_en)))
-            for i, record in records.items()
-        ],
+        authority=AgencyRef.of(dispute.authority_id, names),
+        resources=[Ruled(id=i, title=Label.of(title)) for i, title in titles.items()],
         cause=dispute.cause,
         cause_name=Label.of(CAUSES[dispute.cause]),
         ground=ground,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import ARRAY, Select, Uuid, any_, literal, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.identity.permissions import may
@@ -246,12 +247,14 @@ def _names(session: Session, rows: Sequence[Bilateral]) -> dict[UUID, Text]:
 
 def _dated(session: Session, matters: Collection[Matter]) -> list[Matter]:
     """The matters with their earliest running clock."""
-    query = select(DeadlineRow).where(
-        DeadlineRow.subject_id.in_([one.id for one in matters]), DeadlineRow.ended_at.is_(None)
+    named = literal([one.id for one in matters], ARRAY(Uuid))  # one statement, however many they are
+    query = (
+        select(DeadlineRow)
+        .ext(distinct_on(DeadlineRow.subject_id))
+        .where(DeadlineRow.subject_id == any_(named), DeadlineRow.ended_at.is_(None))
+        .order_by(DeadlineRow.subject_id, DeadlineRow.due_at)
     )
-    due: dict[UUID, DeadlineRow] = {}
-    for row in session.scalars(query.order_by(DeadlineRow.due_at)):
-        due.setdefault(row.subject_id, row)
+    due = {row.subject_id: row for row in session.scalars(query)}
     return [
         replace(one, due=found, overdue=one.overdue or _is_past(found))
         for one in matters
