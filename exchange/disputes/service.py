@@ -112,11 +112,11 @@ def list_disputes(
 def allowed_acts(session: Session, dispute: Dispute, *, by: Actor) -> list[str]:
     """The acts that the actor may do now."""
     acts = DISPUTE.allowed(dispute.state, parties_of(by, dispute), by.roles)
-    draft = session.get(Ruling, dispute.draft_ruling_id) if dispute.draft_ruling_id else None
-    drafter = draft is not None and draft.drafted_by == by.id
-    accepted = parties_of(by, dispute) & _accepted(session, dispute).keys()
     acts = [act for act in acts if hindrance(session, dispute, act) is None]
-    acts = [act for act in acts if not ((act == "rule" and drafter) or (act == "accept" and accepted))]
+    if "rule" in acts and session.get_one(Ruling, dispute.draft_ruling_id).drafted_by == by.id:
+        acts.remove("rule")
+    if "accept" in acts and parties_of(by, dispute) & _accepted(session, dispute).keys():
+        acts.remove("accept")
     return sorted(acts, key=list(DISPUTE.acts).index)
 
 
