@@ -41,14 +41,14 @@ def _short(words: str, limit: int) -> str:
     return words
 
 
-def _two_lines(words: str, limit: int) -> list[str]:
-    """Words in one line, or in two where one has no room: broken at a space, Chinese anywhere."""
+def _lines(words: str, limit: int, most: int) -> list[str]:
+    """Words in as few lines as have room for them, at most so many: broken at a space, Chinese anywhere."""
     first = _short(words, limit)
-    if first == words:
-        return [words]
+    if first == words or most == 1:
+        return [first]
     kept = first.removesuffix("…")
     at = kept.rfind(" ") if kept.isascii() and " " in kept else len(kept)
-    return [words[:at], _short(words[at:].strip(), limit)]
+    return [words[:at], *_lines(words[at:].strip(), limit, most - 1)]
 
 
 def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title: str) -> Markup:
@@ -58,9 +58,10 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title:
     step = (_WIDE - 2 * left) / max(1, len(labels))
     width = min(40.0, step / (len(series) + 1))
     body = Markup('<path class="axis" d="M{a} {y}H{b}"/>').format(a=left, b=_WIDE - left, y=bottom)
-    for n, label in enumerate(labels):
+    written = [_lines(label, max(4, int(step / 7)), 3) for label in labels]
+    for n, lines in enumerate(written):
         middle = left + step * (n + 0.5)
-        for line, words in enumerate(_two_lines(label, max(4, int(step / 7)))):
+        for line, words in enumerate(lines):
             body += _text(middle, bottom + 18 + 16 * line, words, "middle")
         for k, values in enumerate(series.values()):
             x = middle + (k - len(series) / 2) * width
@@ -75,7 +76,7 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[float]], title:
         body += Markup('<rect class="{c}" x="{x}" y="10" width="12" height="12"/>').format(c=_SERIES[k], x=at)
         body += _text(at + 17, 21, name)
         at += 34 + 13.0 * len(name)
-    return _svg(_WIDE, bottom + 44, title, body)
+    return _svg(_WIDE, bottom + 12 + 16 * max(2, *map(len, written), 0), title, body)
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Markup:
@@ -84,7 +85,9 @@ def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Marku
     body = Markup()
     for n, (label, value) in enumerate(rows):
         y = 12 + n * 30
-        body += _text(330, y + 15, _short(label, 44), "end")
+        lines = _lines(label, 44, 2)
+        for line, words in enumerate(lines):
+            body += _text(330, y + (15 if len(lines) == 1 else 8 + 15 * line), words, "end")
         body += Markup('<rect class="a" x="340" y="{y}" width="{w:.1f}" height="20"/>').format(
             y=y, w=max(1.0, 700 * value / top)
         )

@@ -58,11 +58,11 @@ def _row(view: View, resource: Resource) -> list[Cell]:
         source = api.read_source(view.asked(resource))
     except NotFound:
         none = Cell(Text("未接入", "not connected"), state="draft")
-        return [Cell(resource.title, f"/catalog/{resource.id}"), none, Cell(""), Cell(None)]
+        return [Cell(_title(resource), f"/catalog/{resource.id}"), none, Cell(""), Cell(None)]
     said, state = OUTCOMES[source.test.outcome] if source.test else (Text("已接入", "connected"), "active")
     credentials = Text("有凭据", "with credentials") if source.has_credentials else None
     return [
-        Cell(resource.title, f"/endpoints/{resource.id}"), Cell(said, state=state),
+        Cell(_title(resource), f"/endpoints/{resource.id}"), Cell(said, state=state),
         Cell(_where(source.connection), below=credentials), Cell(source.updated_at),
     ]  # fmt: skip
 
@@ -91,7 +91,7 @@ def _page(seen: Seen[Resource], problem: Problem | None) -> Response:
     view, source = seen.view, api.read_source(seen.asked)
     test, here = source.test, f"/endpoints/{seen.case.id}"
     facts: list[tuple[Text, Any]] = [
-        (Text("资源", "Resource"), Cell(seen.case.title, f"/catalog/{seen.case.id}")),
+        (Text("资源", "Resource"), Cell(_title(seen.case), f"/catalog/{seen.case.id}")),
         (Text("方式", "Kind"), Cell(KINDS[source.connection.kind])),
         (Text("地址", "Address"), Cell(_where(source.connection), code=True)),
         (Text("凭据", "Credentials"), Cell(Text("已加密保存", "sealed") if source.has_credentials else Text("无", "none"))),
@@ -107,7 +107,10 @@ def _page(seen: Seen[Resource], problem: Problem | None) -> Response:
         facts += [
             (Text("取到记录", "Records fetched"), Cell(test.found.records)),
             (Text("有的信息项", "Items carried"), [Cell(code, code=True) for code in test.found.carried]),
-            (Text("缺的信息项", "Items missing"), [Cell(code, code=True) for code in test.found.missing]),
+            (
+                Text("缺的信息项", "Items missing"),
+                [Cell(code, code=True) for code in test.found.missing] or Cell(Text("无", "none")),
+            ),
             (Text("用时（毫秒）", "Milliseconds"), Cell(round(test.found.duration_ms))),
         ]
     links, again = [], Text("测试数据源", "Try the source")
@@ -117,12 +120,16 @@ def _page(seen: Seen[Resource], problem: Problem | None) -> Response:
     notes = [("warn", problem.detail)] if problem else []
     told = OUTCOMES[test.outcome] if test is not None else (Text("已接入", "connected"), "active")
     sheet = Sheet(
-        seen.case.title, Link("/endpoints", TITLE), facts, (told[1], told[0]), notes=notes, links=links, posts=posts
+        _title(seen.case), Link("/endpoints", TITLE), facts, (told[1], told[0]), notes=notes, links=links, posts=posts
     )  # fmt: skip
     return view.page(
         "sheet.html", sheet=sheet, status=problem.status if problem else 200, here=here, clocks=[], events=[],
         offers=[], refused=[], changes=None, act_names={}, done=None,
     )  # fmt: skip
+
+
+def _title(resource: Resource) -> Text:
+    return Text(resource.title, resource.title_en or resource.title)
 
 
 def _where(connection: providers.Connection) -> str:
