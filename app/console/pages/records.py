@@ -60,7 +60,11 @@ def list_records(
     title = Text("本单位目录", "Our records")
     register = Register(
         title, _table(found.items, title), state_tabs("/records", RESOURCE.states, state),
-        links=[Link("/records/new", Text("编制目录", "Write a record"), main=True)],
+        links=[
+            Link("/records/new", Text("编制目录", "Write a record"), main=True),
+            Link("/api/v1/exports/catalog.xlsx?own=true", Text("导出工作簿", "Export as workbook")),
+            Link("/api/v1/exports/catalog.csv?own=true", Text("导出 CSV", "Export as CSV")),
+        ],
         more=onward("/records", found.next, state=state),
     )  # fmt: skip
     return view.page("list.html", register=register)
