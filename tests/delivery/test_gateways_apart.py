@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -162,7 +163,7 @@ def running_city(
         world = World(session, town, cast(Any, http), hand_over=session.commit)
         puller = register(session, town, "health", Scope.PULL, http, centre.url)
         session.commit()
-        gateways = {}
+        gateways, rows = {}, {}
         for agency in agencies:
             own = register(session, town, agency, Scope.GATEWAY, http, centre.url, gateway_url=None)
             port = free_port()
@@ -178,8 +179,14 @@ def running_city(
             security = ("city_authority", Role.SECURITY_ADMINISTRATOR)
             world.call("POST", f"/gateways/{row['id']}/approve", *security, body={}, version=row["version"])
             gateway.wait_for_readiness(200)
-            gateways[agency] = gateway
+            gateways[agency], rows[agency] = gateway, row["id"]
+        for agency, row_id in rows.items():  # each says every ten seconds that it is there
+            until(partial(_is_heard, world, agency, row_id), "a gateway was not heard", within_s=60)
         yield City(centre, world, puller, gateways)
+
+
+def _is_heard(world: World, agency: str, gateway_id: str) -> bool:
+    return world.read("gateways", gateway_id, agency, Role.CLERK)["seen_at"] is not None
 
 
 @dataclass
