@@ -31,6 +31,7 @@ from app.kernel.limits import Limiter
 from app.settings import Settings
 from catalog.collection import checking
 from catalog.collection.api import router as collection_router
+from catalog.collection.audit_runs_api import router as audit_runs_router
 from catalog.collection.import_api import router as plan_imports_router
 from catalog.collection.meaning import SentenceEncoder
 from catalog.collection.oversight_api import router as oversight_router
@@ -116,6 +117,7 @@ ROUTERS = (
     collection_router,
     sketch_router,
     plan_imports_router,
+    audit_runs_router,
     oversight_router,
     requests_router,
     narrower_router,

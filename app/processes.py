@@ -88,8 +88,12 @@ class Supervisor:
 
 def die_with_parent() -> None:
     """End this process when its supervisor is gone, however it went; a no-op without one."""
-    if SUPERVISED not in os.environ:
-        return
+    if SUPERVISED in os.environ:
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
     parent = os.getppid()
 
     def watch() -> None:

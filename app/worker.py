@@ -13,19 +13,25 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from multiprocessing import get_context
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import app.main  # noqa: F401 - its routes say who may do what, which work in a person's name asks
+from app.accounts import service_database
 from app.identity.tidy import tidy
 from app.kernel import deadlines, jobs, ledger, timestamping
 from app.kernel.db import Database
 from app.kernel.deadlines import Consequence
-from app.kernel.jobs import Work
+from app.kernel.jobs import Outside, Work
 from app.kernel.keys import ServiceKeys
+from app.kernel.outbound import Outbound
+from app.processes import end_with_parent
 from app.settings import Settings
+from catalog.collection import audit_runs
 from catalog.collection import service as collection
 from catalog.following import service as following
 from catalog.harvest import service as harvest
@@ -89,9 +95,32 @@ def tasks(settings: Settings) -> dict[str, Work]:
         **imports.TASKS,
         **harvest.TASKS,
         **collection.TASKS,
+        audit_runs.CARRY_OUT: Outside(audit_apart),
         **agreements.TASKS,
         **mails,
     }
+
+
+def audit_apart(database: Database, _outbound: Outbound, args: Mapping[str, Any]) -> None:
+    """Have an audit of the catalog carried out by a process of its own: it takes memory, and processor time that the
+    loops of this one need. Errors: RuntimeError where it was killed; the queue tries again."""
+    process = get_context("spawn").Process(target=_audit_asked, args=(database.url, UUID(args["audit_id"])))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the audit's process ended with {process.exitcode}")
+
+
+def _audit_asked(url: str, audit_id: UUID) -> None:
+    end_with_parent()
+    database = service_database(url)
+    try:
+        audit_runs.carry_out(database, audit_id)
+    except Exception:
+        log.exception("audit %s failed", audit_id)
+        audit_runs.give_up(database, audit_id)
+    finally:
+        database.close()
 
 
 class Loops:

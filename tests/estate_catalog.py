@@ -309,6 +309,11 @@ class CatalogPart(Part):
         decided = world.session.scalars(select(AuditFinding).where(AuditFinding.key == twice.key)).one()
         by = world.town.actor("city_authority", CATALOG)
         desk.dismiss(world.session, decided, reason="含义不同", by=by, version=1)
+        self._add("catalog_audit.ask", "city", Call(body={"whole": True}))
+        asked = world.call("POST", "/audit/runs", "city_authority", CATALOG, body={"whole": True}, expect=201)
+        self._add("catalog_audit.list", "city", Call())
+        self._add("catalog_audit.read catalog_audit.events", "asked", Call((asked["id"],)))
+        self._add("catalog_audit.cancel", "asked", on(asked))
         self._add("audit_finding.reopen", "dismissed", on({"id": decided.id, "version": 2}, WHY))
 
     def _plan(self, *names: str, filed: bool = True) -> Json:

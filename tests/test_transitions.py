@@ -24,7 +24,12 @@ from catalog.harvest.states import HARVEST
 from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
 from exchange.delivery.states import GATEWAY
-from tests.catalog.test_collection_states import AUDIT_FINDING_TABLE, FINDING_TABLE, PLAN_TABLE
+from tests.catalog.test_collection_states import (
+    AUDIT_FINDING_TABLE,
+    CATALOG_AUDIT_TABLE,
+    FINDING_TABLE,
+    PLAN_TABLE,
+)
 from tests.estate import estate_on
 from tests.exchange.test_states import MACHINES as OF_THE_EXCHANGE
 
@@ -146,6 +151,7 @@ TABLES |= {
     "plan": PLAN_TABLE,
     "finding": FINDING_TABLE,
     "audit_finding": AUDIT_FINDING_TABLE,
+    "catalog_audit": CATALOG_AUDIT_TABLE,
 }
 PARTIES = {
     "O": "owner",

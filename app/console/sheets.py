@@ -99,6 +99,7 @@ class Sheet:
     links: Sequence[Link] = ()
     posts: Sequence[Link] = ()  # buttons that send a form without fields
     words: Sequence[tuple[Text, str]] = field(default=())
+    running: bool = False  # something is under way: the page looks again by itself
 
 
 def state_tabs(

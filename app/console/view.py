@@ -95,7 +95,8 @@ NAVIGATION = (
     Section(Text("采集", "Collection"), (
         ("/plans", Text("采集计划", "Plans"), "console.plans"),
         ("/findings", Text("重复采集", "Findings"), "console.findings"),
-        ("/audit", Text("全目录审计", "Audit desk"), "console.audit"),
+        ("/audit", Text("审计台", "Audit desk"), "console.audit"),
+        ("/audits", Text("全目录审计", "Audits"), "console.catalog_audits"),
         ("/notices", Text("通报", "Notices"), "console.notices"),
         ("/precedents", Text("正当理由先例", "Precedents"), "console.precedents"),
     )),

@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -69,6 +69,16 @@ LINKED = pa.schema([("one", pa.int32()), ("other", pa.int32())])
 Batches = Iterator[pa.RecordBatch]
 
 
+class Told(Protocol):
+    """Hears what is being done and how much of it is."""
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None: ...
+
+
+def silent(stage: str, done: int = 0, total: int = 0) -> None:
+    """Tells nobody."""
+
+
 class Engine(Protocol):
     """What runs the statements."""
 
@@ -78,8 +88,16 @@ class Engine(Protocol):
     def keep(self, name: str, sql: str) -> None:
         """Run a statement and give its result a name."""
 
-    def map(self, name: str, source: str, scorer: Callable[[Batches], Batches], schema: pa.Schema) -> None:
-        """Send a named table through the scorer, in batches, in no order; name what comes."""
+    def map(
+        self,
+        name: str,
+        source: str,
+        scorer: Callable[[Batches], Batches],
+        schema: pa.Schema,
+        told: Callable[[int, int], None] = ...,
+    ) -> None:
+        """Send a named table through the scorer, in batches, in no order; name what comes. `told` hears how many
+        rows have come of how many went in, where the engine knows."""
 
     def rows(self, sql: str) -> pa.Table:
         """What a statement gives."""
@@ -136,14 +154,16 @@ class Audit:
 
 def audit(
     profiles: Iterable[ItemProfile], engine: Engine, knowledge: Knowledge | None = None, *,
-    wanted: Collection[str] | None = None,
+    wanted: Collection[str] | None = None, told: Told = silent,
 ) -> Audit:  # fmt: skip
-    """Compare everything with everything that may be the same, or only with these resources (by their ids)."""
+    """Compare everything with everything that may be the same, or only with these resources (by their ids). `told`
+    hears of the stages "names" and "items"."""
     known = knowledge or Knowledge()
     held = _Held(profiles)
     names = NameScorer(held.names, known, held.mined(), AliasTable(known.aliases))
     rarity, unseen = held.rarity()
     scorer = Scorer(known, names.aliases, names.mined, held.common(), rarity, unseen)
+    told("names")
     held.put(engine, known, scorer)
     engine.keep("candidate", LINKS)
     engine.map("linked", "candidate", names, LINKED)
@@ -155,9 +175,10 @@ def audit(
     )
     roots = _roots(len(held.names), engine.rows("SELECT one, other FROM linked ORDER BY one, other"), names)
     engine.put("feature", held.features(roots, wanted))
+    told("items")
     engine.keep("near", NEAR)
     engine.keep("pair", PAIRS)
-    engine.map("scored", "pair", PairScorer(scorer), SCORED)
+    engine.map("scored", "pair", PairScorer(scorer), SCORED, partial(told, "items"))
     return _gathered(held, engine, PairScorer(scorer))
 
 

@@ -13,8 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.kernel.clock import new_id, now
+from app.kernel.db import advisory_lock
+from app.kernel.text import Text
 from catalog.collection import checking, desk
-from catalog.collection.audit import Audit, Cluster, Engine, ResourcePair, audit
+from catalog.collection.audit import Audit, Cluster, Engine, ResourcePair, Told, audit, silent
 from catalog.collection.audited import AuditedMember, AuditedRecord, Relation
 from catalog.collection.models import AuditRun
 from catalog.collection.profiles import ItemProfile
@@ -24,18 +26,30 @@ _MEMBERS = 500
 _RELATIONS: dict[str, Relation] = {"copy": "copy", "subset": "subset", "superset": "subset"}
 
 
+# In order; each as it is shown to who waits.
+STAGES = {
+    "reading": Text("读取目录", "reading the catalog"),
+    "names": Text("比较名称", "comparing names"),
+    "items": Text("逐项比较", "comparing items"),
+    "worklist": Text("更新核查清单", "bringing the work-list up to date"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What an audit found, and what became of the work-list. `examined` resources; None: all."""
 
+    run_id: UUID
     audit: Audit
     examined: int | None
     counts: dict[str, int]
 
 
-def run(session: Session, engine: Engine, *, whole: bool = False) -> Report:
+def run(session: Session, engine: Engine, *, whole: bool = False, told: Told = silent) -> Report:
     """Audit what changed since the last audit; everything where there was none, or people or a new model have
-    changed what is known."""
+    changed what is known. `told` hears each of the STAGES as it begins and how far it is. One at a time."""
+    advisory_lock(session, "audit.run")
+    told("reading")
     known = checking.knowledge(session)
     decisions, snapshot = checking.decisions(session), checking.snapshot(session)
     last = session.scalar(select(AuditRun).order_by(AuditRun.created_at.desc(), AuditRun.id.desc()).limit(1))
@@ -46,18 +60,20 @@ def run(session: Session, engine: Engine, *, whole: bool = False) -> Report:
     found = Audit((), (), (), known.model.version)
     if wanted != []:
         asked = None if wanted is None else frozenset(map(str, wanted))
-        found = audit(checking.published_profiles(session), engine, known, wanted=asked)
+        found = audit(checking.published_profiles(session), engine, known, wanted=asked, told=told)
+    told("worklist")
     counts = dict(
         desk.take_in(session, list(_records(found)), model_version=found.model_version, examined=wanted)
     )
+    run_id = new_id()
     session.add(
         AuditRun(
-            id=new_id(), created_at=now(), snapshot=snapshot, decisions=decisions, model_version=found.model_version,
+            id=run_id, created_at=now(), snapshot=snapshot, decisions=decisions, model_version=found.model_version,
             examined=None if wanted is None else len(wanted), counts=counts,
         )
     )  # fmt: skip
     session.flush()
-    return Report(found, None if wanted is None else len(wanted), counts)
+    return Report(run_id, found, None if wanted is None else len(wanted), counts)
 
 
 def _records(found: Audit) -> Iterator[AuditedRecord]:

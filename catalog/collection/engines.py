@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 Scorer = Callable[[Batches], Batches]
+Progress = Callable[[int, int], None]
 _BATCH = 20_000
 _MEMORY = "1GB"
 _FEW = 100_000  # rows that are scored in this process
 
 _scorer: Scorer | None = None  # of a scoring process
+
+
+def _untold(_done: int, _total: int) -> None:
+    pass
 
 
 def _begin(scorer: Scorer) -> None:
@@ -54,16 +59,20 @@ class DuckEngine:
     def keep(self, name: str, sql: str) -> None:
         self._connection.execute(f"CREATE TABLE {name} AS {sql}")
 
-    def map(self, name: str, source: str, scorer: Scorer, schema: pa.Schema) -> None:
+    def map(
+        self, name: str, source: str, scorer: Scorer, schema: pa.Schema, told: Progress = _untold
+    ) -> None:
         rows = self.rows(f"SELECT count(*) AS n FROM {source}")["n"][0].as_py()
         read = self._connection.cursor().sql(f"SELECT * FROM {source}").to_arrow_reader(_BATCH)
-        made = schema.empty_table()
-        self.put(name, made)
+        self.put(name, schema.empty_table())
+        done = 0
         with _scoring(scorer, self._workers if rows > self.few else 1) as score:
             for batches in score(read):
                 self._connection.register("given", pa.Table.from_batches(batches, schema))
                 self._connection.execute(f"INSERT INTO {name} SELECT * FROM given")
                 self._connection.unregister("given")
+                done += sum(batch.num_rows for batch in batches)
+                told(done, rows)
 
     def rows(self, sql: str) -> pa.Table:
         return self._connection.sql(sql).to_arrow_table()
@@ -105,7 +114,9 @@ class SparkEngine:
     def keep(self, name: str, sql: str) -> None:
         self._view(name, self._session.sql(sql))
 
-    def map(self, name: str, source: str, scorer: Scorer, schema: pa.Schema) -> None:
+    def map(
+        self, name: str, source: str, scorer: Scorer, schema: pa.Schema, told: Progress = _untold
+    ) -> None:
         from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415 - only where Spark is asked for
 
         found = self._session.table(source).mapInArrow(scorer, from_arrow_schema(schema))

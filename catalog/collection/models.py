@@ -204,6 +204,22 @@ class AuditRun(Base, Identified):
     __table_args__ = (Index("ix_audit_run_created_at", "created_at", "id"),)
 
 
+class CatalogAudit(Base, Stateful):
+    """全目录审计: an audit as a person of an authority asked for it. How far it is, is written as it goes."""
+
+    __tablename__ = "catalog_audit"
+
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agency.id"), index=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    whole: Mapped[bool]  # else what changed since the last one
+    stage: Mapped[str | None]  # one of `auditing.STAGES`
+    done: Mapped[int] = mapped_column(
+        default=0
+    )  # of `total`, what the stage counts; 0 of 0 where it counts nothing
+    total: Mapped[int] = mapped_column(default=0)
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("audit_run.id"))
+
+
 class IdentifierSketch(Base, Identified):
     """A keyed sketch of an agency's identifier column: hashes, of which no value can be had without the key."""
 

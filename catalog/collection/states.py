@@ -1,4 +1,4 @@
-"""Collection plan (采集计划), finding (重复采集) and audit finding: who may do what when, as tables.
+"""Collection plan (采集计划), finding (重复采集), audit (全目录审计) and its findings: who may do what when, as tables.
 
 Pure. Nothing is refused automatically: the check flags, the agency answers, the authority decides.
 Sources: Regulation Art. 17, 46(1); Decree 809 Art. 19.
@@ -18,6 +18,8 @@ COLLECTING, CLOSED, EXPIRED = "collecting", "closed", "expired"
 FLAGGED, WITHDRAWN, JUSTIFIED, ACCEPTED = "flagged", "withdrawn", "justified", "accepted"
 UPHELD, APPEALED, SHARED_INSTEAD, NOTICED = "upheld", "appealed", "shared_instead", "noticed"
 
+ASKED, UNDER_AUDIT, FINISHED, FAILED, CANCELLED = "asked", "running", "finished", "failed", "cancelled"
+
 JUSTIFY = "finding.justify"  # the agency's answer: to the flag, and to the decision that upheld it
 DECIDE = "finding.decide"
 
@@ -26,6 +28,7 @@ _APPROVER: By = ("owner", Role.APPROVER)
 _DECIDERS: tuple[By, ...] = (("authority", Role.CATALOG_ADMINISTRATOR), ("authority", Role.MEDIATOR))
 _SIGNATORY: By = ("authority", Role.APPROVER)
 _SYSTEM: By = ("system", None)
+_WORKER: By = ("worker", None)
 _CLOCK: By = ("clock", None)
 
 PLAN = Machine(
@@ -159,6 +162,32 @@ AUDIT_FINDING = Machine(
     ),
 )
 UNDECIDED = (OPEN, ASSIGNED)
+
+CATALOG_AUDIT = Machine(
+    "catalog_audit",
+    states={
+        ASKED: Text("待开始", "waiting to begin"),
+        UNDER_AUDIT: Text("审计中", "under way"),
+        FINISHED: Text("已完成", "finished"),
+        FAILED: Text("未能完成", "failed"),
+        CANCELLED: Text("已取消", "cancelled"),
+    },
+    acts={
+        "ask": Text("发起审计", "ask for an audit"),
+        "begin": Text("开始", "begin"),
+        "finish": Text("完成", "finish"),
+        "fail": Text("未能完成", "fail"),
+        "cancel": Text("取消", "cancel"),
+    },
+    rows=(
+        Transition(None, "ask", _DECIDERS, ASKED, "REG-17, 809-19"),
+        Transition(ASKED, "begin", (_WORKER,), UNDER_AUDIT, "REG-17, 809-19"),
+        Transition(UNDER_AUDIT, "finish", (_WORKER,), FINISHED, "REG-17, 809-19"),
+        Transition(UNDER_AUDIT, "fail", (_WORKER,), FAILED, "REG-17, 809-19"),
+        *(Transition(state, "cancel", _DECIDERS, CANCELLED, "REG-17") for state in (ASKED, UNDER_AUDIT)),
+    ),
+)
+UNDER_WAY = (ASKED, UNDER_AUDIT)
 
 # An item with such a finding is not collected: it was given up, is had by sharing, or was criticised.
 STRUCK = (WITHDRAWN, SHARED_INSTEAD, NOTICED)

@@ -128,7 +128,10 @@ def list_gateways(
 
 
 def _visible(by: Actor) -> Select[RegisteredGateway]:
+    """An agency's own, those that serve it, and those of the agencies under an authority."""
     seen = [RegisteredGateway.agency_id == by.agency_id]
+    if by.agency_id is not None:
+        seen.append(serving(by.agency_id))
     if by.is_authority:
         seen.append(RegisteredGateway.agency_id.in_(agencies_within(by)))
     return select(RegisteredGateway).where(or_(*seen))

@@ -8,7 +8,7 @@ import pytest
 
 from app.kernel.actor import Role
 from app.kernel.machine import Machine, may
-from catalog.collection.states import AUDIT_FINDING, FINDING, GROUNDS, PLAN, blocks, hindrance
+from catalog.collection.states import AUDIT_FINDING, CATALOG_AUDIT, FINDING, GROUNDS, PLAN, blocks, hindrance
 from tests.catalog.bureau import APPROVER, CATALOG, CLERK, MEDIATOR
 
 PLAN_TABLE = """
@@ -69,7 +69,16 @@ dismissed  reopen      A.k,A.m  open
 gone       find_again  SYSTEM   open
 """
 
-PARTIES = {"O": "owner", "A": "authority", "SYSTEM": "system", "CLOCK": "clock"}
+CATALOG_AUDIT_TABLE = """
+new      ask     A.k,A.m  asked
+asked    begin   WORKER   running
+asked    cancel  A.k,A.m  cancelled
+running  finish  WORKER   finished
+running  fail    WORKER   failed
+running  cancel  A.k,A.m  cancelled
+"""
+
+PARTIES = {"O": "owner", "A": "authority", "SYSTEM": "system", "CLOCK": "clock", "WORKER": "worker"}
 ROLES = {"c": CLERK, "a": APPROVER, "k": CATALOG, "m": MEDIATOR}
 
 
@@ -87,8 +96,13 @@ def read_table(table: str) -> dict[tuple[str | None, str], tuple[set[tuple[str, 
 
 @pytest.mark.parametrize(
     ("machine", "table"),
-    [(PLAN, PLAN_TABLE), (FINDING, FINDING_TABLE), (AUDIT_FINDING, AUDIT_FINDING_TABLE)],
-    ids=["plan", "finding", "audit_finding"],
+    [
+        (PLAN, PLAN_TABLE),
+        (FINDING, FINDING_TABLE),
+        (AUDIT_FINDING, AUDIT_FINDING_TABLE),
+        (CATALOG_AUDIT, CATALOG_AUDIT_TABLE),
+    ],
+    ids=["plan", "finding", "audit_finding", "catalog_audit"],
 )
 def test_every_state_act_party_and_role(machine: Machine, table: str) -> None:
     expected = read_table(table)
@@ -136,7 +150,11 @@ def test_what_the_moment_allows(state: str, act: str, overdue: bool, appealed: b
 
 
 def test_every_label_is_there_in_both_languages() -> None:
-    texts = [t for m in (PLAN, FINDING, AUDIT_FINDING) for t in (*m.states.values(), *m.acts.values())]
+    texts = [
+        t
+        for m in (PLAN, FINDING, AUDIT_FINDING, CATALOG_AUDIT)
+        for t in (*m.states.values(), *m.acts.values())
+    ]
     texts += [ground.label for ground in GROUNDS.values()]
     assert all(t.zh and t.en and t.zh != t.en for t in texts)
     assert all(ground.basis.startswith(("REG-", "809-")) for ground in GROUNDS.values())

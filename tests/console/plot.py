@@ -51,6 +51,7 @@ class Plot:
         self.dispute()
         self.collect()
         self.bring_in(folder)
+        self.audit()
         self.prove(agreement)
 
     # --- The chapters
@@ -172,6 +173,18 @@ class Plot:
         assert hands.page.request.get(f"{hands.url}{job}/rejected.xlsx").ok
         hands.do(f"{job}/commit")
         self._until(hands, job, ".note.done")
+
+    def audit(self) -> None:
+        """The whole catalog compared in the background while its page is watched; what is found is on the desk."""
+        hands = self.person("data.catalog")
+        hands.open("/audit")
+        hands.follow("/audits")
+        hands.follow("/audits/new")
+        hands.fill("/audits/new", whole="true")
+        hands.send("/audits/new")
+        self._until(hands, hands.path, 'main a.button[href="/audit"]')
+        hands.follow("/audit")
+        assert hands.page.locator("main tbody tr").count()
 
     def prove(self, agreement: str) -> None:
         """An auditor follows a proof, in the browser where it can compute."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from app.kernel.actor import Role, Scope
@@ -39,3 +41,13 @@ def test_a_gateway_is_registered_reviewed_and_stopped(desks: Desks) -> None:
     assert not state_of(gateway).approved
     assert "suspended" in clerk.open(f"{address}?lang=en")
     desks.of("market", Role.CLERK).open(address, expect=404)
+
+
+def test_an_agency_sees_the_authoritys_gateway_that_serves_it_and_does_nothing_to_it(desks: Desks) -> None:
+    gateway = system(desks.world, "city_authority", Scope.GATEWAY)
+    gateway.call("POST", "/gateway/health", msgspec.to_builtins(HEALTH), expect=204)
+    seen = desks.of("civil", SECURITY)
+    seen.open("/gateways")
+    (address,) = set(re.findall(r"/gateways/[0-9a-f-]{36}", seen.page))
+    assert "启动以来的调用" in seen.open(address) and f"{address}/" not in seen.page
+    seen.open(f"{address}/suspend", expect=409)

@@ -12,7 +12,7 @@ from app.identity.permissions import permit
 from app.kernel.actor import ROLE_NAMES
 from app.kernel.errors import NotFound
 from app.kernel.text import Text
-from catalog.collection.states import AUDIT_FINDING, FINDING, PLAN
+from catalog.collection.states import AUDIT_FINDING, CATALOG_AUDIT, FINDING, PLAN
 from catalog.imports.states import IMPORT
 from catalog.resources.states import DEFECT, RESOURCE, REVISION
 from exchange.agreements.states import AGREEMENT
@@ -40,7 +40,8 @@ MACHINES = {
         (DEFECT, Text("审核问题", "Defect")),
         (PLAN, Text("采集计划", "Collection plan")),
         (FINDING, Text("重复采集", "Finding")),
-        (AUDIT_FINDING, Text("全目录审计", "Audit finding")),
+        (CATALOG_AUDIT, Text("全目录审计", "Audit of the catalog")),
+        (AUDIT_FINDING, Text("审计发现的重复", "Audit finding")),
         (IMPORT, Text("批量导入", "Import")),
         (GATEWAY, Text("网关", "Gateway")),
     )

@@ -99,7 +99,7 @@ def audit_desk(
     ]  # fmt: skip
     title = Text("全目录重复审计", "Audit of the whole catalog")
     choices = (Choice("state", Text("状态", "State"), state or "", AUDIT_FINDING.states),)
-    table = Table(columns, rows, title, Text("没有待核的重复。由“zhengtong audit-duplicates”审计全目录。", "No duplicates to look at. “zhengtong audit-duplicates” audits the catalog."))  # fmt: skip
+    table = Table(columns, rows, title, Text("没有待核的重复。可在“全目录审计”发起一次。", "No duplicates to look at. Ask for an audit under “Audits”."))  # fmt: skip
     register = Register(
         title, table, tabs, choices, intro=Text("括号内为已处理数和总数。", "In brackets: decided of all."),
         more=onward("/audit", found.next, state=state, relation=relation, mine="true" if mine else None),
@@ -132,7 +132,7 @@ def audit_finding_page(
     ids = list(dict.fromkeys(member.resource_id for member in told.found.members))
     links = [Link(f"/compare?resource={ids[0]}&resource={ids[1]}", Text("比较两项资源", "Compare the two"))] if len(ids) > 1 else []  # fmt: skip
     sheet = Sheet(
-        _members(told.found), Link("/audit", Text("全目录审计", "Audit desk")), facts, (told.state, told.state_name),
+        _members(told.found), Link("/audit", Text("审计台", "Audit desk")), facts, (told.state, told.state_name),
         [Table((Text("资源", "Resource"), Text("信息项", "Item"), Text("单位", "Agency")), members, Text("重复的各方", "Who holds it")),
          Table((Text("理由", "Reason"), Text("权重", "Weight")), reasons, Text("为什么认为重复", "Why it seems the same"))],
         words=[(Text("处理意见", "Decision"), told.decision)] if told.decision else (), links=links,
