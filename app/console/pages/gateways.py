@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -87,10 +88,10 @@ def gateway_page(
     if told.health is not None:
         facts += [
             (Text("版本", "Release"), Cell(told.health["release"])),
-            (Text("启动时间", "Started"), Cell(told.health["started_at"])),
+            (Text("启动时间", "Started"), Cell(datetime.fromisoformat(told.health["started_at"]))),
             (Text("进行中的调用", "Calls under way"), Cell(told.health["calls_running"])),
             (Text("待报中心的回执", "Receipts the centre lacks"), Cell(told.health["receipts_waiting"])),
-            (Text("暂停访问的提供方", "Providers left alone"), [Cell(host, code=True) for host in told.health["paused_providers"]]),
+            (Text("暂停访问的提供方", "Providers left alone"), [Cell(host, code=True) for host in told.health["paused_providers"]] or Cell(Text("无", "none"))),
         ]  # fmt: skip
         counts = [
             *((RESULTS[name], number) for name, number in told.health["calls"].items()),
