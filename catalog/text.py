@@ -180,7 +180,11 @@ def begins(folded: str, typed: str) -> bool:
 
 def _initials_of_run(run: str) -> str:
     """Longest known phrases first, since many characters sound differently in some (银行 yh, 行人 xr)."""
-    letters, phrases, begun = _sounds()
+    letters, phrases, begun, telling = _sounds()
+    if telling.isdisjoint(
+        map(add, run, run[1:])
+    ):  # nearly always: no phrase says more than its characters do
+        return run.translate(letters)
     parts: list[str] = []
     at = 0
     while at < len(run):
@@ -198,9 +202,10 @@ def _initials_of_run(run: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _sounds() -> tuple[dict[int, str], dict[str, str], frozenset[str]]:
-    """First letters by character and by phrase, of pypinyin's dictionaries, and the pairs that phrases begin with:
-    read once, a hundred times faster than asking it for each name."""
+def _sounds() -> tuple[dict[int, str], dict[str, str], frozenset[str], frozenset[str]]:
+    """First letters by character and by phrase, of pypinyin's dictionaries, the pairs that phrases begin with, and
+    those that phrases begin with which sound other than their characters: read once, a hundred times faster than asking
+    it for each name."""
     from pypinyin import Style  # noqa: PLC0415 - its phrase dictionary takes a second to load
     from pypinyin.constants import PHRASES_DICT, PINYIN_DICT  # noqa: PLC0415
     from pypinyin.style import convert  # noqa: PLC0415
@@ -214,7 +219,8 @@ def _sounds() -> tuple[dict[int, str], dict[str, str], frozenset[str]]:
         for phrase, sounds in PHRASES_DICT.items()
         if len(phrase) <= _LONGEST_PHRASE
     }
-    return letters, phrases, frozenset(phrase[:2] for phrase in phrases)
+    telling = frozenset(phrase[:2] for phrase, sound in phrases.items() if phrase.translate(letters) != sound)
+    return letters, phrases, frozenset(phrase[:2] for phrase in phrases), telling
 
 
 def _singular(word: str) -> str:

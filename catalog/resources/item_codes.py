@@ -5,11 +5,14 @@ Pure. Owns how a code is made of a name, and that none is given twice. How one i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from catalog.resources.record import ItemRecord, ResourceRecord
 from catalog.text import initials
+
+_NO_CODE = re.compile(r"[^A-Za-z0-9_]")
 
 
 def with_item_codes(record: ResourceRecord, previous: Iterable[ItemRecord] = ()) -> ResourceRecord:
@@ -59,5 +62,5 @@ def _take_code(name: str, taken: set[str]) -> str:
 
 @lru_cache(maxsize=65536)
 def _first_code(name: str) -> str:
-    letters = "".join(c for c in initials(name) if c.isascii() and (c.isalnum() or c == "_"))[:50] or "item"
+    letters = _NO_CODE.sub("", initials(name))[:50] or "item"
     return f"_{letters}" if letters[0].isdigit() else letters
