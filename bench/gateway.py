@@ -223,7 +223,7 @@ def run(
         nginx(folder, "provider", 1, static),
         nginx(folder, "plain", 0, plain) as plain_pids,
         nginx(folder, "lua", 0, lua) as lua_pids,
-        running_world(folder / "gateway", call_timeout_s=60.0, poll_s=0.2) as world,
+        running_world(folder / "gateway", call_timeout_s=60.0, poll_s=1.0) as world,
         _naive(folder, provider, database_url, ports[3]) as (naive_pids, naive_token),
     ):
         _pin(world)

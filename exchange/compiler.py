@@ -6,14 +6,15 @@ It fails closed: what the terms do not name never passes, what a mask cannot rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from exchange.masks import Cover, cover_of
+from exchange.masks import Cover, cover_all, cover_of
 from exchange.scope import (
     Both,
     Comparison,
@@ -30,7 +31,6 @@ from exchange.terms import ItemTerm, Terms
 
 REMEMBERED = 1000  # verdicts of a scope
 REMEMBERED_BYTES = 200
-_RAW = {msgspec.Raw}
 
 
 class OutsideTerms(Exception):
@@ -82,6 +82,22 @@ class CompiledTerms:
         return JsonProjection(self, self._covers, envelope)
 
 
+class _Verdicts(dict[tuple[bytes, ...], bool]):
+    """What a scope says of values, by their bytes. It is remembered: scopes mostly look at states and districts."""
+
+    def __init__(self, judge: Callable[[tuple[bytes, ...]], bool]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, values: tuple[bytes, ...]) -> bool:
+        verdict = self._judge(values)
+        if sum(map(len, values)) <= REMEMBERED_BYTES:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[values] = verdict
+        return verdict
+
+
 class JsonProjection:
     """Reads a provider's JSON page and keeps what may leave; untouched values stay as their own bytes.
 
@@ -104,11 +120,18 @@ class JsonProjection:
                 for code, name in name_of.items()
             ],
             rename={name: code for code, name in name_of.items()},
+            gc=False,  # what was read from JSON holds no circles
         )
         self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
-        self._verdicts: dict[bytes | tuple[bytes, ...], bool] = {}
+        # How to have what the scope looks at as it was sent; none where it looks at what is masked, a value by then.
+        self._sent = [] if masked & terms.looks_at else [attrgetter(name) for _, name in self._seen]
+        self._verdicts = _Verdicts(self._verdict)
         self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
-        self._masked = [(name_of[code], cover) for code, cover in covers.items() if cover is not None]
+        self._masked = [
+            (name_of[code], attrgetter(name_of[code]), cover)
+            for code, cover in covers.items()
+            if cover is not None
+        ]
         page: Any = list[record]  # type: ignore[valid-type]
         around = [] if envelope is None else envelope.split("/")
         for member in reversed(around):
@@ -138,15 +161,18 @@ class JsonProjection:
         held = page
         for _ in range(self._depth):
             held = held.inside
-        admitted = [record for record in held if self._covers(record)] if self._seen else held
+        admitted = self._admitted(held) if self._seen else held
         for name in self._unsent:
             for record in admitted:
                 setattr(record, name, msgspec.UNSET)
-        for name, cover in self._masked:
-            for record in admitted:
-                value = getattr(record, name)
-                if value is not msgspec.UNSET:
-                    setattr(record, name, cover(value))
+        for name, get, cover in self._masked:
+            values = [*map(get, admitted)]
+            if msgspec.UNSET in values:
+                covered = [value if value is msgspec.UNSET else cover(value) for value in values]
+            else:
+                covered = cover_all(cover, values)
+            for record, value in zip(admitted, covered, strict=True):
+                setattr(record, name, value)
         return admitted, len(held)
 
     def lines(self, admitted: list[Any]) -> list[bytes]:
@@ -162,21 +188,19 @@ class JsonProjection:
         """The records as JSON with commas between them."""
         return self._encoder.encode(admitted)[1:-1]
 
-    def _covers(self, record: Any) -> bool:
-        """Does the scope cover a decoded record? What was found for the same bytes is remembered: scopes mostly
-        look at states and districts."""
-        sent = [getattr(record, name) for _, name in self._seen]
-        if {type(raw) for raw in sent} != _RAW:  # absent, or masked: a value and not bytes
-            return self._tested(record)
-        key = bytes(sent[0]) if len(sent) == 1 else tuple(map(bytes, sent))
-        verdict = self._verdicts.get(key)
-        if verdict is None:
-            verdict = self._tested(record)
-            if sum(len(bytes(raw)) for raw in sent) <= REMEMBERED_BYTES:
-                if len(self._verdicts) >= REMEMBERED:
-                    self._verdicts.clear()
-                self._verdicts[key] = verdict
-        return verdict
+    def _admitted(self, held: list[Any]) -> list[Any]:
+        """Those of the decoded records that the scope covers."""
+        if self._sent:
+            try:
+                sent = zip(*(map(bytes, map(get, held)) for get in self._sent), strict=True)
+                return [record for record, values in zip(held, sent, strict=True) if self._verdicts[values]]
+            except TypeError:  # a record without one of the values
+                pass
+        return [record for record in held if self._tested(record)]
+
+    def _verdict(self, values: tuple[bytes, ...]) -> bool:
+        codes = (code for code, _ in self._seen)
+        return self._terms.admits(dict(zip(codes, map(self._value.decode, values), strict=True)))
 
     def _tested(self, record: Any) -> bool:
         seen: dict[str, object] = {}

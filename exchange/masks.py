@@ -75,46 +75,54 @@ def cover_of(mask: Mask, mask_key: bytes) -> Cover | None:  # noqa: PLR0911 - on
         case Constant(value=value):
             return lambda _: value
         case LastN(keep=keep):
-            return _of_text(
+            return _OfText(
                 lambda text: "*" * (len(text) - keep) + text[-keep:] if len(text) > keep else HIDDEN
             )
         case Hash():
-            return _of_text(
+            return _OfText(
                 lambda text: hmac.digest(mask_key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
             )
         case YearOnly():
-            return _of_text(lambda text: found[1] if (found := _YEAR.match(text)) else HIDDEN)
+            return _OfText(lambda text: found[1] if (found := _YEAR.match(text)) else HIDDEN)
         case RegionOnly(keep=keep):
-            return _of_text(lambda text: text[:keep])
+            return _OfText(lambda text: text[:keep])
         case Range(width=width):
             return lambda value: None if value is None else _band(value, width)
         case Tokenised():
-            return _of_text(Tokens(mask_key).token_of)
+            return _OfText(Tokens(mask_key).token_of)
         case SmallCount(below=below):
             return lambda value: None if value is None else _suppressed(value, below)
         case _:
             assert_never(mask)
 
 
-def _of_text(cover: Callable[[str], str]) -> Cover:
+def cover_all(cover: Cover, values: list[object]) -> list[object]:
+    """Each of the values covered; of texts, which nearly all values are, in less time than one by one."""
+    if isinstance(cover, _OfText) and set(map(type, values)) == {str}:
+        return [*map(cover.text, values)]  # type: ignore[arg-type]  # as just seen
+    return [*map(cover, values)]
+
+
+class _OfText:
     """A cover of texts, whole numbers and dates in their usual writing; null stays, the rest is hidden."""
 
-    def covered(value: object) -> object:
+    def __init__(self, text: Callable[[str], str]) -> None:
+        self.text = text
+
+    def __call__(self, value: object) -> object:
         match value:
             case str():  # first, because nearly every value is one
-                return cover(value)
+                return self.text(value)
             case None:
                 return None
             case bool():
                 return HIDDEN
             case int():
-                return cover(str(value)) if abs(value) < 10**40 else HIDDEN
+                return self.text(str(value)) if abs(value) < 10**40 else HIDDEN
             case date():
-                return cover(value.isoformat())
+                return self.text(value.isoformat())
             case _:
                 return HIDDEN
-
-    return covered
 
 
 def _band(value: object, width: int) -> str:

@@ -235,7 +235,7 @@ class GatewayState(Struct, frozen=True, kw_only=True):
 Result = Literal["delivered", "refused", "failed", "interrupted"]
 
 
-class Call(Struct, frozen=True, kw_only=True, tag="call"):
+class Call(Struct, frozen=True, kw_only=True, gc=False, tag="call"):
     """The intent of a receipt: who asked for what, under which agreement. Durable before the first byte.
 
     `rows_reserved` is the most rows the call may deliver; they count as used until the outcome is known.
@@ -256,7 +256,7 @@ class Call(Struct, frozen=True, kw_only=True, tag="call"):
     rows_reserved: int = 0
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """How a call ended. Of an `interrupted` call (the gateway died) only the reservation is known."""
 
     result: Result
@@ -268,7 +268,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     duration_ms: float = 0.0
 
 
-class Receipt(Struct, frozen=True, kw_only=True, tag="receipt"):
+class Receipt(Struct, frozen=True, kw_only=True, gc=False, tag="receipt"):
     """A call and its outcome (回执), as shipped to the centre; `call.id` makes shipping idempotent."""
 
     call: Call
