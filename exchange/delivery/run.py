@@ -73,6 +73,7 @@ class _Joined:
     what is more than a little is not held back."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._written: list[bytes] = []
         self._held = 0  # bytes
@@ -82,7 +83,7 @@ class _Joined:
 
     def write(self, data: bytes) -> None:
         if not self._written:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._written.append(data)
         self._held += len(data)
         if self._held >= HELD_BYTES:

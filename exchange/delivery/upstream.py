@@ -205,6 +205,7 @@ class _Connection(asyncio.Protocol):
     """One connection; one request at a time."""
 
     def __init__(self, limit_bytes: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._limit_bytes = limit_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -223,12 +224,11 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes, timeout_s: float) -> Reply:
         assert self._waiter is None and self._transport is not None
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
+        self._waiter = self._loop.create_future()
         self.heard = False
         self._received = 0
         self._reset()
-        timer = loop.call_later(timeout_s, self._fail, TooSlow())
+        timer = self._loop.call_later(timeout_s, self._fail, TooSlow())
         try:
             self._transport.write(request)
             return await self._waiter
