@@ -228,7 +228,9 @@ class CentreLink:
             await self._journal.acknowledge(acknowledged)
             if not {receipt.call.id for receipt in receipts} <= set(acknowledged):
                 raise CentreAnswersOddly("the centre did not take every receipt; trying again")
-            if len(receipts) < RECEIPTS_PER_BATCH:  # what came meanwhile goes with the next poll, not one by one
+            if (
+                len(receipts) < RECEIPTS_PER_BATCH
+            ):  # what came meanwhile goes with the next poll, not one by one
                 return
 
     async def _report(self, client: httpx2.AsyncClient) -> None:
