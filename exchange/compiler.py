@@ -68,6 +68,10 @@ class CompiledTerms:
                 projected[code] = record[code] if cover is None else cover(record[code])
         return projected
 
+    def cover(self, code: str) -> Cover | None:
+        """What masks the values of an agreed item; None where they leave as they are."""
+        return self._covers[code]
+
     def deliver(self, records: Iterable[Record]) -> Iterator[dict[str, object]]:
         """What leaves of the records, one at a time."""
         return (self.project(record) for record in records if self.admits(record))

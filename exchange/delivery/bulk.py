@@ -35,6 +35,7 @@ from exchange.delivery.extracts import (
     Form,
     Manifest,
 )
+from exchange.delivery.file_provider import FileProvider
 from exchange.delivery.journal import Journal
 from exchange.delivery.pages import ProviderFailed
 from exchange.delivery.protocol import Call, Grant, Outcome
@@ -148,7 +149,11 @@ class Bulk:
         self, call: Call, admission: Admission, form: Form, compression: Compression, key: _Once | None
     ) -> Manifest:
         asked, provider = admission.asked, admission.provider
-        copied = provider.copied(admission.compiled) if isinstance(provider, TableProvider) else None
+        copied = (
+            provider.copied(admission.compiled)
+            if isinstance(provider, TableProvider | FileProvider)
+            else None
+        )
         try:
             async with asyncio.timeout(MAKING_TIMEOUT_S):
                 made = await self._extracts.make(

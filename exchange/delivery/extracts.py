@@ -11,10 +11,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -40,6 +42,7 @@ MEDIA_TYPES: dict[Form, str] = {
 }
 KEPT_FOR = timedelta(hours=24)
 PIECE_BYTES = 1 << 20
+BATCH_BYTES = 4 << 20  # of CSV, for a batch or a row group of a table
 _ID = re.compile(r"[0-9a-f-]{36}")
 _TYPES = {"text": "string", "whole": "int64", "date": "date32[day]", "truth": "bool"}  # by Arrow's names
 
@@ -91,7 +94,7 @@ class Copied(Protocol):
 
     kinds: Mapping[str, str | None]
 
-    def run(self, limit: int, offset: int) -> Iterator[tuple[int, bytes]]: ...
+    def run(self, limit: int, offset: int) -> Generator[tuple[int, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,21 +178,13 @@ class Extracts:
         offset: int,
     ) -> Made:
         data = folder / "data"
-        is_table = form in ("parquet", "arrow")
-        plain = folder / "plain" if is_table else data
-        packed: Compression = "none" if is_table else compression
-        kinds: Mapping[str, str | None] = dict.fromkeys(compiled.items)
-        rows = None
+        done = None
         if copied is not None and form != "ndjson":
             with suppress(CannotCopy):
-                rows = await asyncio.to_thread(_copy, copied, compiled.items, plain, packed, limit, offset)
-                kinds = copied.kinds
-        if rows is None:
-            rows = await _write_pages(pages, compiled.items, form, plain, packed)
-        columns = tuple(_column(code, kinds[code], compiled) for code in compiled.items)
-        if is_table:
-            await asyncio.to_thread(_as_table, plain, data, columns, form, compression)
-            plain.unlink()
+                done = await asyncio.to_thread(
+                    _copy, copied, compiled, form, data, compression, limit, offset
+                )
+        rows, columns = done or await _write_pages(pages, compiled, form, data, compression)
         digest, size = await asyncio.to_thread(_digest, data)
         return Made(folder, rows, size, digest, columns)
 
@@ -217,10 +212,9 @@ class TextCsv:
     def __init__(self, items: tuple[str, ...]) -> None:
         self._items = items
         self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        self._text = msgspec.json.Decoder(str).decode
 
     def begin(self) -> bytes:
-        return heading(self._items)
+        return (",".join(f'"{code}"' for code in self._items) + "\n").encode()  # item codes hold no quotes
 
     def page(self, page: Page) -> bytes:
         rows = (self._decode(record) for record in page.lines())
@@ -229,60 +223,89 @@ class TextCsv:
         ).encode()
 
     def _cell(self, raw: msgspec.Raw | None) -> str:
-        written = b"null" if raw is None else bytes(raw)
-        if written == b"null":
-            return ""
-        text = self._text(written) if written.startswith(b'"') else written.decode()
-        return '"' + text.replace('"', '""') + '"'
+        return "" if raw is None else cell(bytes(raw))
 
 
-def heading(items: tuple[str, ...]) -> bytes:
-    return (",".join(f'"{code}"' for code in items) + "\n").encode()  # item codes hold no quotes
+_TEXT = msgspec.json.Decoder(str)
+
+
+def cell(written: bytes) -> str:
+    """One value of JSON as a quoted cell of CSV; null is nothing."""
+    if written == b"null":
+        return ""
+    text = _TEXT.decode(written) if written.startswith(b'"') else written.decode()
+    return '"' + text.replace('"', '""') + '"'
 
 
 @contextmanager
-def _opened(path: Path, compression: Compression) -> Iterator[Callable[[bytes], object]]:
-    """A function that writes to the file, compressed on the way to the disk."""
+def _opened(
+    path: Path, form: Form, compression: Compression, columns: tuple[Column, ...]
+) -> Iterator[Callable[[bytes], object]]:
+    """A function that writes whole lines to the file: as they are, or as rows of a table that CSV lines tell."""
+    if form in ("parquet", "arrow"):
+        with _table(path, form, compression, columns) as write:
+            yield write
+        return
+    heading_of = NdjsonFormat() if form == "ndjson" else TextCsv(tuple(column.item for column in columns))
     if compression == "none":
         with path.open("wb") as plain:
+            plain.write(heading_of.begin())
             yield plain.write
         return
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
 
     with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, compression) as packed:
+        packed.write(heading_of.begin())
         yield packed.write
 
 
 async def _write_pages(
     pages: Callable[[], AsyncGenerator[Page]],
-    items: tuple[str, ...],
+    compiled: CompiledTerms,
     form: Form,
     path: Path,
     compression: Compression,
-) -> int:
-    """Returns the rows."""
-    lines = NdjsonFormat() if form == "ndjson" else TextCsv(items)
+) -> tuple[int, tuple[Column, ...]]:
+    """Returns the rows and the columns: texts all of them, for a page says no types."""
+    lines = NdjsonFormat() if form == "ndjson" else TextCsv(compiled.items)
+    columns = tuple(_column(code, None, compiled) for code in compiled.items)
     rows = 0
-    with _opened(path, compression) as write:
-        write(lines.begin())
+    with _opened(path, form, compression, columns) as write:
         async with aclosing(pages()) as told:
             async for page in told:
                 await asyncio.to_thread(write, lines.page(page))
                 rows += len(page)
-    return rows
+    return rows, columns
 
 
 def _copy(
-    copied: Copied, items: tuple[str, ...], path: Path, compression: Compression, limit: int, offset: int
-) -> int:
-    """Returns the rows. Raises CannotCopy."""
-    rows = 0
-    with _opened(path, compression) as write:
-        write(heading(items))
-        for count, piece in copied.run(limit, offset):
-            write(piece)
-            rows += count
-    return rows
+    copied: Copied,
+    compiled: CompiledTerms,
+    form: Form,
+    path: Path,
+    compression: Compression,
+    limit: int,
+    offset: int,
+) -> tuple[int, tuple[Column, ...]]:
+    """Returns the rows and the columns. Raises CannotCopy."""
+    with closing(_ahead(copied.run(limit, offset))) as pieces:
+        first = next(pieces, None)
+        columns = tuple(_column(code, copied.kinds[code], compiled) for code in compiled.items)
+        rows = 0
+        with _opened(path, form, compression, columns) as write:
+            for count, piece in chain([] if first is None else [first], pieces):
+                write(piece)
+                rows += count
+    return rows, columns
+
+
+def _ahead(pieces: Generator[tuple[int, bytes]]) -> Generator[tuple[int, bytes]]:
+    """The same pieces; the next one is read in a thread of its own while one is written."""
+    with closing(pieces), ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _column(code: str, kind: str | None, compiled: CompiledTerms) -> Column:
@@ -292,45 +315,57 @@ def _column(code: str, kind: str | None, compiled: CompiledTerms) -> Column:
     return Column(item=code, type=_TYPES[kept or "text"], mask=mask.kind)
 
 
-def _as_table(
-    plain: Path, data: Path, columns: tuple[Column, ...], form: Form, compression: Compression
-) -> None:
-    """Parquet or an Arrow stream of a CSV file, a block at a time."""
+@contextmanager
+def _table(
+    path: Path, form: Form, compression: Compression, columns: tuple[Column, ...]
+) -> Iterator[Callable[[bytes], object]]:
+    """Parquet or an Arrow stream of lines of CSV, some megabytes a batch. Errors: ValueError, of Arrow."""
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
     from pyarrow import csv as arrow_csv  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     by_name = {"string": pa.string(), "int64": pa.int64(), "date32[day]": pa.date32(), "bool": pa.bool_()}
     schema = pa.schema([(column.item, by_name[column.type]) for column in columns])
-    codec = None if compression == "none" else compression
-    reader = arrow_csv.open_csv(
-        plain,
-        read_options=arrow_csv.ReadOptions(block_size=4 * PIECE_BYTES, use_threads=False),
-        # The line of one column that holds nothing is empty, and is a row all the same.
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=schema,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            true_values=["true"],
-            false_values=["false"],
-        ),
+    # The line of one column that holds nothing is empty, and is a row all the same.
+    parsing = arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+    reading = arrow_csv.ConvertOptions(
+        column_types=schema,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        true_values=["true"],
+        false_values=["false"],
     )
+    held: list[bytes] = []
+
+    def flush() -> None:
+        lines = b"".join(held)
+        held.clear()
+        if lines:
+            whole = arrow_csv.ReadOptions(
+                column_names=schema.names, block_size=len(lines) + 1, use_threads=False
+            )
+            writer.write_table(arrow_csv.read_csv(pa.py_buffer(lines), whole, parsing, reading))
+
+    def write(lines: bytes) -> None:
+        held.append(lines)
+        if sum(map(len, held)) >= BATCH_BYTES:
+            flush()
+
+    codec = None if compression == "none" else compression
     writer: Any
     if form == "parquet":
-        writer = parquet.ParquetWriter(data, schema, compression=codec or "none")
+        writer = parquet.ParquetWriter(path, schema, compression=codec or "none")
     else:
         # Arrow's own buffers know lz4 and zstd; gzip is put around the whole stream
         options = pa.ipc.IpcWriteOptions(compression="zstd" if codec == "zstd" else None)
-        sink: Any = pa.OSFile(str(data), "wb")
+        sink: Any = pa.OSFile(str(path), "wb")
         if codec == "gzip":
             sink = pa.CompressedOutputStream(sink, "gzip")
         writer = _IpcWriter(sink, pa.ipc.new_stream(sink, schema, options=options))
-    with reader, writer:
-        for batch in reader:
-            if batch.num_rows:
-                writer.write_batch(batch)
+    with writer:
+        yield write
+        flush()
 
 
 class _IpcWriter:
@@ -338,7 +373,7 @@ class _IpcWriter:
 
     def __init__(self, sink: Any, stream: Any) -> None:
         self._sink, self._stream = sink, stream
-        self.write_batch = stream.write_batch
+        self.write_table = stream.write_table
 
     def __enter__(self) -> _IpcWriter:
         return self

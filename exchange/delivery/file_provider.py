@@ -1,4 +1,4 @@
-"""A provider's files beside the gateway: CSV, Parquet and spreadsheets, read row by row and never held whole.
+"""A provider's files beside the gateway: CSV, Parquet and spreadsheets, read some rows at a time, never held whole.
 
 Owns where files may lie and how a cell becomes a value. Refuses whatever does not lie in the gateway's own folder
 for them. Only the columns that are agreed or looked at are read.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -21,10 +21,14 @@ import msgspec
 from app.kernel.text import Text
 from exchange.compiler import CompiledTerms
 from exchange.delivery import protocol
+from exchange.delivery.extracts import cell
 from exchange.delivery.pages import Fetch, Lines, Page, ProviderFailed
 
 ROWS_PER_PAGE = 500
+ROWS_AT_ONCE = 2000  # that are read and judged together
 SPREADSHEET_LIMIT_BYTES = 64 << 20
+_TEXTS = {str, type(None)}
+_WHOLE = {int, type(None)}
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "是": True, "否": False}
 
 
@@ -49,6 +53,10 @@ class FileProvider:
 
         return fetch
 
+    def copied(self, compiled: CompiledTerms) -> FileCopy:
+        """The same records as lines of CSV, for extracts."""
+        return FileCopy(self, compiled)
+
     async def _pages(self, compiled: CompiledTerms, limit: int, offset: int) -> AsyncGenerator[Page]:
         every = self._lines(compiled)
         records = islice(every, offset, offset + limit)
@@ -66,32 +74,41 @@ class FileProvider:
     def _lines(self, compiled: CompiledTerms) -> Generator[bytes]:
         """What leaves, each record as JSON; scope and masks are the compiler's own."""
         codes = list(dict.fromkeys([*compiled.items, *sorted(compiled.looks_at)]))
-        columns = [self._source.columns.get(code, code) for code in codes]
-        kinds = [self._source.types.get(code) for code in codes]
-        try:
-            with closing(self._rows(columns)) as rows:
-                for number, row in enumerate(rows, 1):
-                    record = {
-                        code: _value(cell, kind, number, code)
-                        for code, cell, kind in zip(codes, row, kinds, strict=True)
-                    }
+        with closing(self.columns(codes)) as batches:
+            for columns in batches:
+                for row in zip(*columns, strict=True):
+                    record = dict(zip(codes, row, strict=True))
                     if compiled.admits(record):
                         yield self._encode(compiled.project(record))
+
+    def columns(self, codes: list[str]) -> Generator[list[list[object]]]:
+        """The values of these items, column by column, some rows at a time. Raises _Unreadable."""
+        names = [self._source.columns.get(code, code) for code in codes]
+        kinds = [self._source.types.get(code) for code in codes]
+        first = 1
+        try:
+            with closing(self._batches(names)) as batches:
+                for batch in batches:
+                    yield [
+                        _values(cells, kind, first, code)
+                        for code, cells, kind in zip(codes, batch, kinds, strict=True)
+                    ]
+                    first += len(batch[0])
         except _Unreadable:
             raise
         except (OSError, ValueError, csv.Error) as error:  # decoding errors are ValueErrors
             message = Text("提供方文件无法读取（{e}）", "The provider's file cannot be read ({e})")
             raise _Unreadable(message.with_(e=type(error).__name__)) from None
 
-    def _rows(self, columns: list[str]) -> Generator[Sequence[object]]:
+    def _batches(self, columns: list[str]) -> Generator[list[list[object]]]:
         path = self._path()
         match self._source.format:
             case "csv":
-                return _csv_rows(path, columns, self._source.encoding)
+                return _together(_csv_rows(path, columns, self._source.encoding))
             case "xlsx":
-                return _sheet_rows(path, columns, self._source.sheet)
+                return _together(_sheet_rows(path, columns, self._source.sheet))
             case _:
-                return _parquet_rows(path, columns)
+                return _parquet_columns(path, columns)
 
     def _path(self) -> Path:
         """The file, judged by where it really lies."""
@@ -102,8 +119,76 @@ class FileProvider:
         return path
 
 
+class FileCopy:
+    """A file's agreed records as CSV, judged and masked column by column with the compiler's own scope and covers."""
+
+    def __init__(self, provider: FileProvider, compiled: CompiledTerms) -> None:
+        self.kinds: Mapping[str, str | None] = dict.fromkeys(compiled.items)
+        self._provider = provider
+        self._compiled = compiled
+        self._encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+
+    def run(self, limit: int, offset: int) -> Generator[tuple[int, bytes]]:
+        """Whole lines, many at a time, with how many they are. Blocks. Raises ProviderFailed."""
+        compiled = self._compiled
+        codes = list(dict.fromkeys([*compiled.items, *sorted(compiled.looks_at)]))
+        skipped, left = offset, limit
+        try:
+            with closing(self._provider.columns(codes)) as batches:
+                for columns in batches:
+                    found = dict(zip(codes, columns, strict=True))
+                    admitted = self._admitted(found)
+                    passed = min(skipped, len(admitted))
+                    wanted = admitted[passed : passed + left]
+                    skipped, left = skipped - passed, left - len(wanted)
+                    if wanted:
+                        cells = [
+                            self._cells(code, [found[code][n] for n in wanted]) for code in compiled.items
+                        ]
+                        lines = "\n".join(map(",".join, zip(*cells, strict=True)))
+                        yield len(wanted), f"{lines}\n".encode()
+                    if not left:
+                        return
+        except _Unreadable as error:
+            raise ProviderFailed(error.message) from None
+
+    def _admitted(self, found: Mapping[str, list[object]]) -> list[int]:
+        """Which of these rows the scope covers. What was found for the same texts is remembered; not so for other
+        values, since 1, true and 1.0 are one key and three values."""
+        looked_at = sorted(self._compiled.looks_at)
+        if not looked_at:
+            return list(range(len(next(iter(found.values())))))
+        seen = [found[code] for code in looked_at]
+        rows = list(zip(*seen, strict=True))
+
+        def admits(row: tuple[object, ...]) -> bool:
+            return self._compiled.admits(dict(zip(looked_at, row, strict=True)))
+
+        if not all(set(map(type, column)) <= _TEXTS for column in seen):
+            return [n for n, row in enumerate(rows) if admits(row)]
+        verdicts = {row: admits(row) for row in set(rows)}
+        return [n for n, row in enumerate(rows) if verdicts[row]]
+
+    def _cells(self, code: str, values: list[object]) -> list[str]:
+        cover = self._compiled.cover(code)
+        shown = values if cover is None else [cover(value) for value in values]
+        types = set(map(type, shown))
+        if types <= _TEXTS:
+            return ["" if value is None else '"' + str(value).replace('"', '""') + '"' for value in shown]
+        if types <= _WHOLE:
+            return ["" if value is None else f'"{value}"' for value in shown]
+        return [cell(self._encode(value)) for value in shown]
+
+
+def _together(rows: Generator[Sequence[object]]) -> Generator[list[list[object]]]:
+    """Rows as columns, some at a time."""
+    with closing(rows):
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            yield [list(column) for column in zip(*some, strict=True)]
+
+
 def _places(heading: Sequence[object], columns: list[str]) -> list[int]:
-    named = ["" if cell is None else str(cell).strip() for cell in heading]
+    named = ["" if name is None else str(name).strip() for name in heading]
     if missing := [column for column in columns if named.count(column) != 1]:
         message = Text("文件中没有列或列重复：{names}", "no such column, or more than one: {names}")
         raise _Unreadable(message.with_(names="、".join(missing)))
@@ -135,7 +220,7 @@ def _sheet_rows(path: Path, columns: list[str], sheet: str | None) -> Generator[
         rows = book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
         places = _places(next(rows, ()), columns)
         for row in rows:
-            if any(cell is not None for cell in row):
+            if any(held is not None for held in row):
                 yield [_cell(row[place]) if place < len(row) else None for place in places]
 
 
@@ -154,7 +239,7 @@ def _cell(found: object) -> object:
             return found
 
 
-def _parquet_rows(path: Path, columns: list[str]) -> Generator[Sequence[object]]:
+def _parquet_columns(path: Path, columns: list[str]) -> Generator[list[list[object]]]:
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -162,9 +247,8 @@ def _parquet_rows(path: Path, columns: list[str]) -> Generator[Sequence[object]]
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             _places(names, columns)
-            for batch in file.iter_batches(ROWS_PER_PAGE, columns=columns, use_threads=False):
-                told = [_moments(batch.column(column)).to_pylist() for column in columns]
-                yield from zip(*told, strict=True)
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
+                yield [_moments(batch.column(column)).to_pylist() for column in columns]
     except pa.ArrowException as error:
         raise ValueError(type(error).__name__) from None
 
@@ -178,12 +262,20 @@ def _moments(column: Any) -> Any:
     return column.cast(pa.timestamp("us", column.type.tz and "UTC"), safe=False)
 
 
-def _value(cell: object, kind: str | None, row: int, code: str) -> object:
+def _values(cells: list[object], kind: str | None, first: int, code: str) -> list[object]:
+    """A column as what the registration says it is; `first` is the number of its first row."""
+    types = set(map(type, cells))
+    if Decimal not in types and (kind is None or str not in types):
+        return cells
+    return [_value(held, kind, row, code) for row, held in enumerate(cells, first)]
+
+
+def _value(held: object, kind: str | None, row: int, code: str) -> object:
     """The cell as what the registration says it is; without a word it stays what it is, in CSV a text."""
-    if kind is None or not isinstance(cell, str):
-        return None if isinstance(cell, Decimal) and not cell.is_finite() else cell
+    if kind is None or not isinstance(held, str):
+        return None if isinstance(held, Decimal) and not held.is_finite() else held
     try:
-        return _READ[kind](cell.strip())
+        return _READ[kind](held.strip())
     except (ValueError, KeyError, InvalidOperation):
         message = Text(
             "第 {n} 行“{code}”的值与登记的类型不符", "row {n}: “{code}” is not of the registered type"

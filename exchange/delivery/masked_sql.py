@@ -86,6 +86,9 @@ def _masked(column: str, kind: Kind | None, mask: Mask) -> str | None:  # noqa: 
             )
         case RegionOnly(keep=keep):
             return _of_text(column, kind, lambda t: f"left({t}, {keep})")
+        case YearOnly() if kind == "date":  # endless days and years of five digits are hidden
+            year = f"WHEN {column} BETWEEN '0001-01-01' AND '9999-12-31' THEN left({column}::text, 4)"
+            return f"CASE {year} WHEN {column} IS NOT NULL THEN {_HIDDEN} END"
         case YearOnly():
             return _of_text(
                 column, kind, lambda t: f"CASE WHEN {t} ~ '{_YEAR}' THEN left({t}, 4) ELSE {_HIDDEN} END"

@@ -6,7 +6,7 @@ Owns reading COPY's stream in pieces. Refuses (CannotCopy) items whose masks SQL
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import psycopg
@@ -32,7 +32,7 @@ class TableCopy:
         self._source = source
         self._compiled = compiled
 
-    def run(self, limit: int, offset: int) -> Iterator[tuple[int, bytes]]:
+    def run(self, limit: int, offset: int) -> Generator[tuple[int, bytes]]:
         """Whole lines, many at a time, with how many they are. Blocks: for a thread of its own.
 
         Raises CannotCopy before the first row, ProviderFailed, ProviderTooSlow.
@@ -75,7 +75,7 @@ class TableCopy:
             return cursor.mogrify(query.encode(), (*values, limit, offset)).encode()
 
 
-def _pieces(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[tuple[int, bytes]]:
+def _pieces(connection: psycopg.Connection[Any], statement: bytes) -> Generator[tuple[int, bytes]]:
     """libpq's own calls: psycopg's COPY costs several times as much for each row."""
     pgconn = connection.pgconn
     begun = pgconn.exec_(statement)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx2
 import psycopg
@@ -15,7 +17,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from exchange.compiler import compile_terms
+from exchange.delivery.extracts import Extracts, Form
+from exchange.delivery.pages import Page
 from exchange.delivery.protocol import TableSource
+from exchange.masks import HIDDEN
 from exchange.scope import parse_scope
 from exchange.terms import ItemTerm, LastN, Method, Quota, Range, RegionOnly, SmallCount, YearOnly
 from tests.delivery.agreed import RESOURCE, agreed
@@ -133,6 +139,51 @@ def test_an_extract_holds_what_was_agreed(
     assert (receipt.outcome.rows, receipt.outcome.sha256) == (len(want), manifest["sha256"])
     sent = world.centre.receipt(body.headers["zhengtong-receipt"]).outcome
     assert (sent.result, sent.rows, sent.bytes) == ("delivered", 0, len(body.content))
+
+
+def test_a_table_is_written_in_many_batches(tmp_path: Path) -> None:
+    """Pieces of whole lines larger than a batch, and an end of lines inside a value."""
+
+    class Pieces:
+        def __init__(self) -> None:
+            self.kinds: Mapping[str, str | None] = {"n": "whole", "name": "text"}
+
+        def run(self, limit: int, offset: int) -> Generator[tuple[int, bytes]]:
+            for n in range(offset, limit):
+                yield 2, f'"{n}",\n"{-n}","{n}\n{"甲" * 200_000}"\n'.encode()
+
+    terms = agreed(items=(ItemTerm(code="n"), ItemTerm(code="name")), method=Method.BULK)
+    compiled = compile_terms(terms, RESOURCE, mask_key=bytes(16))
+    extracts = Extracts(tmp_path)
+
+    async def never() -> AsyncGenerator[Page]:
+        raise AssertionError
+        yield
+
+    for form in get_args(Form)[2:]:
+        making = extracts.make(compiled, Pieces(), never, form, "none", limit=20, offset=0)
+        made = asyncio.run(making)
+        source = pa.BufferReader((made.folder / "data").read_bytes())
+        found = parquet.read_table(source) if form == "parquet" else pa.ipc.open_stream(source).read_all()
+        assert found["n"].to_pylist() == [number for n in range(20) for number in (n, -n)]
+        assert found["name"].to_pylist()[:3] == [None, "0\n" + "甲" * 200_000, None]
+        assert found["n"].num_chunks > 1
+        assert (made.rows, [column.type for column in made.columns]) == (40, ["int64", "string"])
+
+
+def test_years_of_dates_at_the_ends_of_time(world: World, server: str) -> None:
+    told = ["0001-01-01", "9999-12-31", "10000-01-01", "infinity", "-infinity", "0044-03-15 BC", None]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE TABLE bulk_days (n int PRIMARY KEY, born date)")
+        for n, day in enumerate(told):
+            connection.execute("INSERT INTO bulk_days VALUES (%s, %s)", (n, day))
+    items = (ItemTerm(code="born", mask=YearOnly()),)
+    agreement, token = agree(
+        world, TableSource(dsn=server, table="bulk_days", key=("n",)), items=items, scope=None
+    )
+    answer = made(world, agreement, token, "&form=parquet")
+    body = call(world, "GET", answer.headers["location"] + "/data", token).content
+    assert rows_of("parquet", body) == [["0001"], ["9999"], *[[HIDDEN]] * 4, [None]]
 
 
 def test_an_extract_comes_by_ranges_and_survives_a_kill(world: World, table: TableSource) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from exchange.compiler import CompiledTerms, compile_terms
 from exchange.delivery.extracts import FORMS, Extracts, Form
+from exchange.delivery.file_provider import FileProvider
 from exchange.delivery.formats import CSV, JSON, NDJSON, format_for
 from exchange.delivery.pages import Page, Projected
 from exchange.terms import ItemTerm
@@ -102,6 +103,35 @@ def test_nothing_outside_the_terms_leaves_in_any_form(
     for found in (arrow, table):
         assert found.column_names == heading
         assert_same([list(row.values()) for row in found.to_pylist()], wanted)
+
+
+class _Held(FileProvider):
+    """Rows as a file gives them: each column in every row, two rows at a time."""
+
+    def __init__(self, held: list[dict[str, Any]]) -> None:
+        self._held = held
+
+    def columns(self, codes: list[str]) -> Generator[list[list[object]]]:
+        for start in range(0, len(self._held), 2):
+            part = self._held[start : start + 2]
+            yield [[row.get(code) for row in part] for code in codes]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(items, st.none() | scopes(), st.lists(records, max_size=6), st.integers(0, 3), st.integers(1, 3))
+def test_nothing_outside_the_terms_leaves_of_a_file(
+    chosen: list[ItemTerm], scope: str | None, held: list[dict[str, Any]], offset: int, limit: int
+) -> None:
+    terms = agreed(tuple(chosen), scope)
+    compiled = compile_terms(terms, RESOURCE, mask_key=KEY)
+    named = {*compiled.items, *compiled.looks_at}
+    whole = [dict.fromkeys(named) | row for row in held]
+    wanted = texts(compiled, json.loads(json.dumps(reference(terms, whole, KEY))))[offset : offset + limit]
+    pieces = list(_Held(whole).copied(compiled).run(limit, offset))
+    rows = csv.reader(io.StringIO(b"".join(piece for _, piece in pieces).decode(), newline=""))
+    plain = [[None if value == "" else value for value in row] for row in wanted]
+    assert_same([[cell or None for cell in row or [""]] for row in rows], plain)
+    assert sum(count for count, _ in pieces) == len(wanted)
 
 
 def test_every_form_is_there() -> None:
