@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,12 @@ class FileCopy:
 
     def _cells(self, code: str, values: list[object]) -> list[str]:
         cover = self._compiled.cover(code)
-        shown = values if cover is None else [cover(value) for value in values]
+        shown = values
+        if cover is not None and set(map(type, values)) <= _TEXTS:
+            seen = {value: cover(value) for value in set(values)}
+            shown = [seen[value] for value in values]
+        elif cover is not None:
+            shown = [cover(value) for value in values]
         types = set(map(type, shown))
         if types <= _TEXTS:
             return ["" if value is None else '"' + str(value).replace('"', '""') + '"' for value in shown]
@@ -248,9 +253,31 @@ def _parquet_columns(path: Path, columns: list[str]) -> Generator[list[list[obje
             names = file.schema_arrow.names
             _places(names, columns)
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
-                yield [_moments(batch.column(column)).to_pylist() for column in columns]
+                yield [_told(batch.column(column)) for column in columns]
     except pa.ArrowException as error:
         raise ValueError(type(error).__name__) from None
+
+
+def _told(column: Any) -> list[object]:
+    """The values of a column: texts and whole numbers of which none is missing from Arrow's own buffers, several times
+    faster than one at a time."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    start, end = column.offset, column.offset + len(column)
+    if start == end or column.null_count:
+        return list(_moments(column).to_pylist())
+    if pa.types.is_int64(column.type):
+        return list(memoryview(column.buffers()[1]).cast("q")[start:end].tolist())
+    if pa.types.is_string(column.type):
+        _, offsets, letters = column.buffers()
+        places = memoryview(offsets).cast("i")[start : end + 1].tolist()
+        first, last = places[0], places[-1]
+        held = memoryview(letters)[first:last].tobytes() if last > first else b""
+        told = held.decode()
+        if told.isascii():
+            return [told[at - first : until - first] for at, until in pairwise(places)]
+        return [held[at - first : until - first].decode() for at, until in pairwise(places)]
+    return list(_moments(column).to_pylist())
 
 
 def _moments(column: Any) -> Any:

@@ -16,6 +16,7 @@ from openpyxl import Workbook
 from pyarrow import parquet
 
 from app.kernel.actor import Role
+from exchange.delivery.file_provider import FileProvider
 from exchange.delivery.protocol import FileSource
 from exchange.scope import parse_scope
 from exchange.terms import ItemTerm, LastN, Method, Range, YearOnly
@@ -169,3 +170,22 @@ def test_only_paths_below_the_folder_are_registered(world_: Exchange, path: str)
 @pytest.fixture
 def world_(session: Any, town: Any, client: Any) -> Exchange:
     return Exchange(session, town, client)
+
+
+def test_columns_of_a_parquet_file_are_what_arrow_says(tmp_path: Path) -> None:
+    """From the middle of a column too, with letters of several bytes, empty texts, nulls and numbers of every size."""
+    held = {
+        "ascii": ["a", "", "xyz"] * 2000,
+        "text": ["甲乙", "", "b丙"] * 2000,
+        "gaps": ["甲", None, ""] * 2000,
+        "none": [""] * 6000,
+        "n": [-(2**63), 0, 2**63 - 1] * 2000,
+        "some": [1, None, 3] * 2000,
+        "day": [date(1, 1, 1), None, date(9999, 12, 31)] * 2000,
+    }
+    parquet.write_table(pa.table(held), tmp_path / "held.parquet", row_group_size=3001)
+    provider = FileProvider(FileSource(path="held.parquet", format="parquet"), tmp_path)
+    batches = list(provider.columns(list(held)))
+    assert len(batches) > 2
+    for place, values in enumerate(held.values()):
+        assert [value for batch in batches for value in batch[place]] == values
