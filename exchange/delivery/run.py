@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Generator
@@ -11,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
 
 import uvicorn
 import uvloop
 from joserfc.jwk import OKPKey
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.kernel.clock import now
 from app.kernel.outbound import EVERYWHERE, Network, Outbound
@@ -36,7 +33,6 @@ log = logging.getLogger(__name__)
 
 CONNECTION_LIMIT = 2000
 STOP_WITHIN_S = 20
-HELD_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,42 +62,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
-
-
-class _Joined:
-    """A transport that sends together what one turn of the event loop writes, the head of an answer with its body;
-    what is more than a little is not held back."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport = transport
-        self._written: list[bytes] = []
-        self._held = 0  # bytes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._written:
-            self._loop.call_soon(self._flush)
-        self._written.append(data)
-        self._held += len(data)
-        if self._held >= HELD_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        written, self._written, self._held = self._written, [], 0
-        if written:
-            self._transport.write(written[0] if len(written) == 1 else b"".join(written))
-
-
-class _Protocol(HttpToolsProtocol):
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _Joined(transport)))
 
 
 def run_gateway(settings: GatewaySettings) -> None:
@@ -156,8 +116,6 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         give_back=lambda: leases.give_back(gateway.today()),
         pushes=pusher,
     )
-    gc.collect()
-    gc.freeze()  # what stands for good is not looked through again and again
     server = _Server(
         uvicorn.Config(
             gateway,
@@ -165,7 +123,6 @@ async def serve_gateway(settings: GatewaySettings) -> None:
             port=settings.port,
             lifespan="off",
             ws="none",
-            http=_Protocol,
             proxy_headers=False,  # nobody's word for where a call comes from is taken
             log_config=None,
             access_log=False,
