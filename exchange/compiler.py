@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from exchange.masks import Cover, cover_all, cover_of
+from exchange.masks import Cover, cover_of, cover_texts
 from exchange.scope import (
     Both,
     Comparison,
@@ -86,19 +86,19 @@ class CompiledTerms:
         return JsonProjection(self, self._covers, envelope)
 
 
-class _Verdicts(dict[tuple[bytes, ...], bool]):
+class _Verdicts(dict[bytes | tuple[bytes, ...], bool]):
     """What a scope says of values, by their bytes. It is remembered: scopes mostly look at states and districts."""
 
-    def __init__(self, judge: Callable[[tuple[bytes, ...]], bool]) -> None:
+    def __init__(self, judge: Callable[[bytes | tuple[bytes, ...]], bool]) -> None:
         super().__init__()
         self._judge = judge
 
-    def __missing__(self, values: tuple[bytes, ...]) -> bool:
-        verdict = self._judge(values)
-        if sum(map(len, values)) <= REMEMBERED_BYTES:
+    def __missing__(self, sent: bytes | tuple[bytes, ...]) -> bool:
+        verdict = self._judge(sent)
+        if (len(sent) if isinstance(sent, bytes) else sum(map(len, sent))) <= REMEMBERED_BYTES:
             if len(self) >= REMEMBERED:
                 self.clear()
-            self[values] = verdict
+            self[sent] = verdict
         return verdict
 
 
@@ -128,7 +128,8 @@ class JsonProjection:
         )
         self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
         # How to have what the scope looks at as it was sent; none where it looks at what is masked, a value by then.
-        self._sent = [] if masked & terms.looks_at else [attrgetter(name) for _, name in self._seen]
+        sent = [] if masked & terms.looks_at else [name for _, name in self._seen]
+        self._sent = attrgetter(*sent) if sent else None
         self._verdicts = _Verdicts(self._verdict)
         self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
         self._masked = [
@@ -171,10 +172,9 @@ class JsonProjection:
                 setattr(record, name, msgspec.UNSET)
         for name, get, cover in self._masked:
             values = [*map(get, admitted)]
-            if msgspec.UNSET in values:
+            covered = cover_texts(cover, values)
+            if covered is None:
                 covered = [value if value is msgspec.UNSET else cover(value) for value in values]
-            else:
-                covered = cover_all(cover, values)
             for record, value in zip(admitted, covered, strict=True):
                 setattr(record, name, value)
         return admitted, len(held)
@@ -194,15 +194,18 @@ class JsonProjection:
 
     def _admitted(self, held: list[Any]) -> list[Any]:
         """Those of the decoded records that the scope covers."""
-        if self._sent:
-            try:
-                sent = zip(*(map(bytes, map(get, held)) for get in self._sent), strict=True)
-                return [record for record, values in zip(held, sent, strict=True) if self._verdicts[values]]
-            except TypeError:  # a record without one of the values
-                pass
+        sent, verdicts = self._sent, self._verdicts
+        try:
+            if sent is not None and len(self._seen) == 1:
+                return [record for record in held if verdicts[bytes(sent(record))]]
+            if sent is not None:
+                return [record for record in held if verdicts[tuple(map(bytes, sent(record)))]]
+        except TypeError:  # a record without one of the values
+            pass
         return [record for record in held if self._tested(record)]
 
-    def _verdict(self, values: tuple[bytes, ...]) -> bool:
+    def _verdict(self, sent: bytes | tuple[bytes, ...]) -> bool:
+        values = sent if isinstance(sent, tuple) else (sent,)
         codes = (code for code, _ in self._seen)
         return self._terms.admits(dict(zip(codes, map(self._value.decode, values), strict=True)))
 
