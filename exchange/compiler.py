@@ -6,7 +6,7 @@ It fails closed: what the terms do not name never passes, what a mask cannot rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from operator import attrgetter
 from typing import Any
@@ -80,10 +80,12 @@ class CompiledTerms:
         """The scope as a WHERE condition with bound values; None where every record is covered."""
         return None if self.condition is None else sql_of(self.condition, columns)
 
-    def json_projection(self, envelope: str | None = None) -> JsonProjection:
+    def json_projection(
+        self, envelope: str | None = None, fields: Mapping[str, str] | None = None
+    ) -> JsonProjection:
         """A reader of JSON pages: an array of records, or an object that has it under `envelope`, one member's name or,
-        where it lies deeper, `data/records`."""
-        return JsonProjection(self, self._covers, envelope)
+        where it lies deeper, `data/records`. `fields` names the member of an item where it differs from its code."""
+        return JsonProjection(self, self._covers, envelope, fields or {})
 
 
 class _Verdicts(dict[bytes | tuple[bytes, ...], bool]):
@@ -110,39 +112,57 @@ class JsonProjection:
     """
 
     def __init__(
-        self, terms: CompiledTerms, covers: Mapping[str, Cover | None], envelope: str | None
+        self,
+        terms: CompiledTerms,
+        covers: Mapping[str, Cover | None],
+        envelope: str | None,
+        fields: Mapping[str, str],
     ) -> None:
         self._terms = terms
         codes = list(dict.fromkeys([*terms.items, *sorted(terms.looks_at)]))
-        names = [f"f{position}" for position in range(len(codes))]
-        name_of = dict(zip(codes, names, strict=True))
-        masked = {code for code, cover in covers.items() if cover is not None}
+        member_of = {code: fields.get(code, code) for code in codes}
+        place_of = {member: f"f{n}" for n, member in enumerate(dict.fromkeys(member_of.values()))}
+        name_of = {code: place_of[member] for code, member in member_of.items()}
+        masked = [code for code, cover in covers.items() if cover is not None]
+        # What is wanted as it was sent stays its own bytes, and is decoded for the mask of another item alone.
+        values = {name_of[code] for code in masked} - {
+            name_of[code] for code in covers if covers[code] is None
+        }
         record = msgspec.defstruct(
             "AgreedRecord",
             [
-                (name, object if code in masked else msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
-                for code, name in name_of.items()
+                (name, object if name in values else msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+                for name in place_of.values()
             ],
-            rename={name: code for code, name in name_of.items()},
+            rename={name: member for member, name in place_of.items()},
             gc=False,  # what was read from JSON holds no circles
         )
         self._seen = [(code, name_of[code]) for code in sorted(terms.looks_at)]
         # How to have what the scope looks at as it was sent; none where it looks at what is masked, a value by then.
-        sent = [] if masked & terms.looks_at else [name for _, name in self._seen]
-        self._sent = attrgetter(*sent) if sent else None
+        seen = [name for _, name in self._seen]
+        self._sent = attrgetter(*seen) if seen and not values.intersection(seen) else None
         self._verdicts = _Verdicts(self._verdict)
-        self._unsent = [name_of[code] for code in terms.looks_at if code not in covers]
+        self._unsent = sorted(set(seen) - {name_of[code] for code in covers})
         self._masked = [
             (name_of[code], attrgetter(name_of[code]), cover)
             for code, cover in covers.items()
             if cover is not None
         ]
-        page: Any = list[record]  # type: ignore[valid-type]
+        # Where the provider's names are others, what leaves is written anew: item by item, under its code.
+        self._columns = [
+            (attrgetter(name_of[code]), cover, name_of[code] not in values) for code, cover in covers.items()
+        ]
+        self._written: Any = None
+        if any(member_of[code] != code for code in covers):
+            self._written = msgspec.defstruct(
+                "WrittenRecord",
+                [(f"f{n}", object, msgspec.UNSET) for n in range(len(covers))],
+                rename={f"f{n}": code for n, code in enumerate(covers)},
+                gc=False,
+            )
         around = [] if envelope is None else envelope.split("/")
-        for member in reversed(around):
-            page = msgspec.defstruct("Page", [("inside", page)], rename={"inside": member})
         self._depth = len(around)
-        self._decoder = msgspec.json.Decoder(page, float_hook=_exact)
+        self._decoder = msgspec.json.Decoder(_page_of(record, around), float_hook=_exact)
         self._value = msgspec.json.Decoder(float_hook=_exact)
         self._encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -167,17 +187,27 @@ class JsonProjection:
         for _ in range(self._depth):
             held = held.inside
         admitted = self._admitted(held) if self._seen else held
+        if self._written is not None:
+            columns = [
+                self._column([*map(get, admitted)], cover, is_sent) for get, cover, is_sent in self._columns
+            ]
+            return [*map(self._written, *columns)], len(held)
         for name in self._unsent:
             for record in admitted:
                 setattr(record, name, msgspec.UNSET)
         for name, get, cover in self._masked:
-            values = [*map(get, admitted)]
-            covered = cover_texts(cover, values)
-            if covered is None:
-                covered = [value if value is msgspec.UNSET else cover(value) for value in values]
+            covered = _covered(cover, [*map(get, admitted)])
             for record, value in zip(admitted, covered, strict=True):
                 setattr(record, name, value)
         return admitted, len(held)
+
+    def _column(self, values: list[Any], cover: Cover | None, is_sent: bool) -> list[Any]:
+        """The values of one item as they leave; `is_sent` where they are still what was sent."""
+        if cover is None:
+            return values
+        if is_sent:
+            values = [v if v is msgspec.UNSET else self._value.decode(v) for v in values]
+        return _covered(cover, values)
 
     def lines(self, admitted: list[Any]) -> list[bytes]:
         """Each record as one line of JSON."""
@@ -265,6 +295,22 @@ def compile_question(terms: Terms, resource_id: UUID, values: Mapping[str, objec
     asked = tuple(Comparison("=", code, value_of(value)) for code, value in values.items())
     scope = () if part.scope is None else (parse_scope(part.scope),)
     return CompiledTerms((), Both((*asked, *scope)), b"")
+
+
+def _covered(cover: Cover, values: list[Any]) -> list[Any]:
+    """The values of one item under its mask; what a record lacks stays lacking."""
+    covered = cover_texts(cover, values)
+    if covered is None:
+        covered = [value if value is msgspec.UNSET else cover(value) for value in values]
+    return covered
+
+
+def _page_of(record: Any, around: Sequence[str]) -> Any:
+    """The type of a page: a list of records below these members."""
+    page: Any = list[record]
+    for member in reversed(around):
+        page = msgspec.defstruct("Page", [("inside", page)], rename={"inside": member})
+    return page
 
 
 def _exact(written: str) -> Decimal:

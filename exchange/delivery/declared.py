@@ -6,7 +6,7 @@ Pure: owns what in a declaration means pages, items and records. Refuses to gues
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,6 +99,7 @@ class _Reader:
             for name in query.unfilled
         ]
         form, records_path, fields = self._answer(operation)
+        field_of = self._field_of(fields or ())
         if fields is None:
             hindrances.append(Text("所声明的响应不是记录列表", "the declared answer is no list of records"))
         url, connection = self._url(path, node, operation), None
@@ -114,17 +115,17 @@ class _Reader:
                     url=url, records_path=records_path, page_parameter=query.page,
                     size_parameter=query.size, page_size=query.page_size, first_page=query.first_page,
                     parameters=query.by_item, format=form,
+                    columns={code: name for code, name in field_of.items() if name != code},
                 )  # fmt: skip
             except ValidationError as error:
                 told = Text("声明不可用：{e}", "the declaration cannot be used: {e}")
                 hindrances.append(told.with_(e=", ".join(str(e["loc"][0]) for e in error.errors())))
-        names = list(fields or ())
         title = operation.get("summary") or operation.get("operationId")
         return Proposal(
             operation=f"GET {path}", title=str(title)[:200] if title else None, connection=connection,
-            carried=[code for code in self._codes if code in names],
-            missing=[code for code in self._codes if code not in names],
-            beyond=[name for name in names if name not in self._codes],
+            carried=[code for code in self._codes if code in field_of],
+            missing=[code for code in self._codes if code not in field_of],
+            beyond=[name for name in fields or () if name not in field_of.values()],
             credentials=self._credentials(operation), hindrances=hindrances,
         )  # fmt: skip
 
@@ -189,9 +190,18 @@ class _Reader:
                 if "/" not in name:
                     yield from self._lists(self._schema(inner), (*path, name), depth - 1)
 
+    def _field_of(self, fields: Iterable[str]) -> dict[str, str]:
+        """The field of each item that has one: of its code, else of its code or name as the provider writes it."""
+        exact = {name: name for name in fields if name in self._codes}
+        alike: dict[str, str] = {}
+        for name in fields:
+            if name not in exact and (code := self._code_of.get(_fold(name))) is not None:
+                alike.setdefault(code, name)
+        return alike | exact
+
     def _fitting(self, found: tuple[tuple[str, ...], list[str]]) -> tuple[int, int]:
         path, fields = found
-        return len(set(fields) & set(self._codes)), -len(path)
+        return len(self._field_of(fields)), -len(path)
 
     def _fields(self, record: Node) -> list[str] | None:
         return [name for name, _ in self._properties(record)] or None

@@ -66,7 +66,8 @@ class HttpProvider:
 
     def prepare(self, compiled: CompiledTerms) -> Fetch:
         is_xml = self._source.format == "xml"
-        projection = compiled.json_projection(None if is_xml else self._source.records_path)
+        envelope = None if is_xml else self._source.records_path
+        projection = compiled.json_projection(envelope, self._source.columns)
         fixed = {} if compiled.condition is None else equalities_of(compiled.condition)
         passed_on = [
             (parameter, str(value).lower() if isinstance(value, bool) else str(value))

@@ -72,7 +72,8 @@ class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"
     records; the provider must serve pages of that size. `parameters` maps an item to the provider's query
     parameter for it: an agreed or asked-for `item = value` is then passed on, and still tested here.
     `headers`, `oauth` and `certificate` (our certificate and its key, PEM) are the credentials; `authority` is
-    the provider's own certificate authority. Of XML, `records_path` names the elements below the root.
+    the provider's own certificate authority. Of XML, `records_path` names the elements below the root. `columns` names
+    the field of an item where it differs from the item's code.
     """
 
     url: str
@@ -83,6 +84,7 @@ class HttpSource(Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"
     page_size: int = 200
     first_page: int = 1
     parameters: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 20.0
     format: Literal["json", "ndjson", "xml"] = "json"
     concurrency: int = 64  # calls at once

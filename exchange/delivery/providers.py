@@ -59,6 +59,7 @@ class HttpConnection(Wire):
     page_size: Annotated[int, Field(ge=1, le=100_000)] = 200
     first_page: Annotated[int, Field(ge=0, le=1)] = 1
     parameters: ByItem = Field(default_factory=dict)
+    columns: ByItem = Field(default_factory=dict)
     timeout_s: Seconds = 20.0
     format: Literal["json", "ndjson", "xml"] = "json"
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 64  # calls at once

@@ -97,6 +97,22 @@ def test_paging_items_records_and_credentials_are_read() -> None:
     ]
 
 
+def test_fields_that_are_written_otherwise_are_mapped_to_their_items() -> None:
+    told = document()
+    record: dict[str, Any] = {
+        "properties": {"idNumber": {}, "id_number_old": {}, "姓名": {}, "ID-NUMBER": {}, "capital": {}}
+    }
+    told["components"]["schemas"]["Marriage"] = record
+    found = first(propose(told, ITEMS))
+    assert found.connection is not None
+    assert found.connection.columns == {"id_number": "idNumber", "name": "姓名"}
+    assert (found.carried, found.missing) == (["id_number", "name", "capital"], [])
+    assert found.beyond == ["id_number_old", "ID-NUMBER"]
+    record["properties"]["id_number"] = {}
+    exact = first(propose(told, ITEMS))
+    assert exact.connection is not None and exact.connection.columns == {"name": "姓名"}
+
+
 def test_swagger_2_as_java_frameworks_write_it() -> None:
     old = {
         "swagger": "2.0",

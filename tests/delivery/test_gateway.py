@@ -22,7 +22,7 @@ from exchange.terms import (
     Terms,
 )
 from tests.delivery.agreed import ITEMS, RECORDS, RESOURCE, agreed
-from tests.delivery.world import World, make_key, paged, running_world
+from tests.delivery.world import World, _Handler, make_key, paged, running_world
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,41 @@ def test_a_call_narrows(world: World, agreement: str, query: str, names: list[st
     )
     assert answer.json() == [{"name": name} for name in names]
     assert world.centre.receipt(answer.headers["zhengtong-receipt"]).outcome.rows == len(names)
+
+
+RENAMED = {"name": "entName", "status": "regStatus", "legal_person_id": "姓名/证件", "capital": "注册资本"}
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_a_provider_with_other_field_names_is_served_under_the_items_codes(world: World, form: Any) -> None:
+    records = [{RENAMED.get(code, code): value for code, value in record.items()} for record in RECORDS]
+
+    def behave(handler: _Handler, query: dict[str, list[str]]) -> None:
+        held = [r for r in records if [r["regStatus"]] == query.get("q_status", [r["regStatus"]])]
+        lines = [json.dumps(record, ensure_ascii=False) for record in held]
+        body = "\n".join(lines) if form == "ndjson" else f'{{"data": [{",".join(lines)}]}}'
+        kind = "application/x-ndjson" if form == "ndjson" else "application/json"
+        handler.reply(200, body.encode(), Content_Type=kind)
+
+    source = HttpSource(
+        url=world.provider.serves(f"/renamed/{form}", behave),
+        records_path=None if form == "ndjson" else "data",
+        format=form,
+        columns=RENAMED,
+        parameters={"status": "q_status"},
+    )
+    agreement = world.centre.agree(agreed(), {str(RESOURCE): source})
+    token = world.centre.grant(agreement)
+    answer = world.gateway.get(agreement, RESOURCE, token)
+    assert answer.json() == [expected(record) for record in IN_SCOPE]
+    assert "q_status=" in world.provider.asked[-1]
+    assert not any(name in answer.text for name in RENAMED.values())
+    receipt = world.centre.receipt(answer.headers["zhengtong-receipt"])
+    assert receipt.call.items == tuple(item.code for item in ITEMS)
+    narrowed = world.gateway.get(
+        agreement, RESOURCE, token, "purpose=P1&items=name&filter=name%20%3D%20'企业7'", accept="text/csv"
+    )
+    assert narrowed.text == "name\r\n企业7\r\n"
 
 
 def test_an_equality_is_passed_on_to_the_provider_that_knows_it(world: World, companies: HttpSource) -> None:

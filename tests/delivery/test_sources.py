@@ -62,6 +62,24 @@ def test_credentials_are_sealed_at_rest_and_never_carried_over_to_another_addres
     assert SECRET not in json.dumps([event.data for event in events])
 
 
+@pytest.mark.parametrize("source", [HTTP_SOURCE, TABLE_SOURCE])
+def test_the_providers_names_of_items_are_registered_alike_for_apis_and_tables(
+    world: World, source: dict[str, Any]
+) -> None:
+    path = f"/resources/{world.publish()}/source"
+    named = source | {"columns": {"name": "entName"}}
+    assert world.call("PUT", path, "civil", Role.CLERK, body=named)["connection"]["columns"] == {
+        "name": "entName"
+    }
+    for columns, field in (
+        ({"name": ""}, "/columns/name"),
+        ({"name": "a\x00"}, "/columns/name"),
+        ([], "/columns"),
+    ):
+        problem = world.call("PUT", path, "civil", Role.CLERK, body=source | {"columns": columns}, expect=422)
+        assert field in problem["errors"][0]["field"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -69,6 +69,14 @@ def test_ndjson_and_xml_are_read_as_json_is(provider: ProviderSystem) -> None:
     assert read(HttpSource(url=url, format="xml", records_path="data/row")) == expected
 
 
+def test_elements_of_xml_are_mapped_to_items_too(provider: ProviderSystem) -> None:
+    written = "<r><row><entName>甲</entName><name>no</name><状态>在营</状态></row></r>"
+    url = provider.serves("/xml", replies(200, written))
+    assert read(HttpSource(url=url, format="xml", columns={"name": "entName", "status": "状态"})) == [
+        {"name": "甲"}
+    ]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -135,6 +135,17 @@ def test_nothing_outside_the_terms_leaves(
         assert all(b"\n" not in line for line in left)
         assert held_count == len(held)
 
+    fields = {"a": "名称", "b": "x", "名称": "a", "p%": "姓 名"}  # others' codes among them
+    sent = [{fields.get(code, code): value for code, value in record.items()} for record in held]
+    asked = {fields.get(code, code) for code in CODES}
+    said = [
+        {code: record[fields.get(code, code)] for code in CODES if fields.get(code, code) in record}
+        for record in sent
+    ]
+    left, _ = compiled.json_projection(None, fields).records(json.dumps(sent).encode())
+    assert [json.loads(line) for line in left] == json.loads(json.dumps(reference(terms, said, KEY)))
+    assert len(asked) == len(CODES)
+
 
 @settings(max_examples=150, deadline=None)
 @given(short, short.filter(lambda text: not text.endswith("\\")))
@@ -224,6 +235,23 @@ def test_a_token_links_within_one_agreement_and_is_read_back_with_its_key_alone(
     for other in (str(theirs("440305199001011234")), token[:-1], "", "中"):
         with pytest.raises(NotAToken):
             Tokens(KEY).value_of(other)
+
+
+def test_two_items_may_read_one_field_each_under_its_own_mask() -> None:
+    terms = agreed((ItemTerm(code="a"), ItemTerm(code="b", mask=LastN(keep=2))), "c = 'x123'")
+    read = (
+        compile_terms(terms, RESOURCE, mask_key=KEY).json_projection(None, dict.fromkeys("abc", "F")).records
+    )
+    assert read(b'[{"F": "x123", "a": 1}, {"a": 1}, {"F": "y"}]') == ([b'{"a":"x123","b":"**23"}'], 3)
+    terms = agreed((ItemTerm(code="a", mask=Full()), ItemTerm(code="b", mask=Full())))
+    read = compile_terms(terms, RESOURCE, mask_key=KEY).json_projection(None, {"a": "F", "b": "F"}).records
+    assert read(b'[{"F": 1.50}, {}]') == ([b'{"a":"***","b":"***"}', b"{}"], 2)
+    one = agreed((ItemTerm(code="a"), ItemTerm(code="b")))
+    read = compile_terms(one, RESOURCE, mask_key=KEY).json_projection(None, {"a": "F", "b": "F"}).records
+    assert read(b'[{"F": 12345678901234567890.10}]') == (
+        [b'{"a":12345678901234567890.10,"b":12345678901234567890.10}'],
+        1,
+    )
 
 
 def test_numbers_keep_every_digit() -> None:

@@ -94,6 +94,11 @@ def _page(seen: Seen[Resource], problem: Problem | None) -> Response:
         (Text("资源", "Resource"), Cell(_title(seen.case), f"/catalog/{seen.case.id}")),
         (Text("方式", "Kind"), Cell(KINDS[source.connection.kind])),
         (Text("地址", "Address"), Cell(_where(source.connection), code=True)),
+        (
+            Text("字段对应", "Fields of items"),
+            [Cell(f"{code} ← {name}", code=True) for code, name in source.connection.columns.items()]
+            or Cell(Text("与信息项代码相同", "as the items' codes")),
+        ),
         (Text("凭据", "Credentials"), Cell(Text("已加密保存", "sealed") if source.has_credentials else Text("无", "none"))),
         (Text("更新", "Updated"), Cell(source.updated_at)),
     ]  # fmt: skip
