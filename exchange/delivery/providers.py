@@ -206,14 +206,15 @@ _PRIVATE = Text(
 
 def url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
     """What is wrong with an address that others wrote down: of an API, a gateway, or where data is sent."""
-    parts = urlsplit(url)
+    unusable = Text("不是可用的地址", "not a usable address")
     rule = Text("http 或 https 地址，不含凭证", "an http or https address without credentials")
     try:
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        host = None
+        return [Fault(field, unusable, rule)]
     if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-        return [Fault(field, Text("不是可用的地址", "not a usable address"), rule)]
+        return [Fault(field, unusable, rule)]
     return _address_faults(field, host, private=private)
 
 

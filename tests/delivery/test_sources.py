@@ -97,6 +97,8 @@ def test_the_providers_names_of_items_are_registered_alike_for_apis_and_tables(
         "http://user:word@10.1.2.3/",
         "http://10.1.2.3:99999/",
         "http://",
+        "http://[",
+        "http://a]b/",
     ],
 )
 def test_an_address_where_no_provider_can_be_is_refused(world: World, url: str) -> None:
