@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -161,6 +162,7 @@ class JsonProjection:
                 gc=False,
             )
         around = [] if envelope is None else envelope.split("/")
+        self._once = _Once(place_of, around)
         self._depth = len(around)
         self._decoder = msgspec.json.Decoder(_page_of(record, around), float_hook=_exact)
         self._value = msgspec.json.Decoder(float_hook=_exact)
@@ -175,7 +177,8 @@ class JsonProjection:
         return self.lines(admitted), held
 
     def read(self, body: bytes) -> tuple[list[Any], int]:
-        """The admitted records, masked, for `lines` or `joined` to write; else as `records`."""
+        """The admitted records, masked, for `lines` or `joined` to write; else as `records`. A record that names twice
+        what is wanted of it says two things: there is no telling which, and it is no record."""
         try:
             str(body, "utf-8")  # the decoder passes bytes that are not UTF-8 inside untouched values
             page = self._decoder.decode(body)
@@ -186,6 +189,8 @@ class JsonProjection:
         held = page
         for _ in range(self._depth):
             held = held.inside
+        if not self._once.holds(body, held):
+            raise msgspec.DecodeError("a record names a field twice")
         admitted = self._admitted(held) if self._seen else held
         if self._written is not None:
             columns = [
@@ -246,6 +251,53 @@ class JsonProjection:
             if value is not msgspec.UNSET:
                 seen[code] = self._value.decode(value) if type(value) is msgspec.Raw else value
         return self._terms.admits(seen)
+
+
+class _Once:
+    """Whether the records of a page name each wanted member once; the decoder itself takes the last in silence.
+
+    A name can be counted in the body with no decoding: as often as there are values, and none came twice. Where a name
+    is in the body more often (as a value, or deeper down) or may be written with escapes, the decoder counts.
+    """
+
+    def __init__(self, place_of: Mapping[str, str], around: Sequence[str]) -> None:
+        self._get = attrgetter(*place_of.values()) if place_of else None
+        self._is_one = len(place_of) == 1
+        self._quoted = [msgspec.json.encode(member) for member in place_of]
+        self._is_plain = all(member.isascii() and member.isidentifier() for member in place_of)
+        self._counted = 0
+        noted = _Noted()
+        record = msgspec.defstruct(
+            "CountedRecord",
+            [(name, _Noted, noted) for name in place_of.values()],
+            rename={name: member for member, name in place_of.items()},
+            gc=False,
+        )
+
+        def note(_: type, __: object) -> _Noted:
+            self._counted += 1
+            return noted
+
+        self._counter = msgspec.json.Decoder(_page_of(record, around), dec_hook=note, float_hook=str)
+
+    def holds(self, body: bytes, held: list[Any]) -> bool:
+        """`held` is the page as it was decoded from `body`. Raises msgspec.DecodeError."""
+        if self._get is None:
+            return True
+        read: Iterable[Any] = map(self._get, held)
+        values = [*read] if self._is_one else [*chain.from_iterable(read)]
+        present = len(values) - (0 if all(values) else sum(value is msgspec.UNSET for value in values))
+        # Without escapes each value has its name in the body as it is; of a plain name every escape begins so.
+        is_as_it_is = b"\\" not in body or (self._is_plain and b"\\u00" not in body)
+        if is_as_it_is and sum(map(body.count, self._quoted)) == present:
+            return True
+        self._counted = 0
+        self._counter.decode(body)
+        return self._counted == present
+
+
+class _Noted:
+    """In place of a value that was counted."""
 
 
 def compile_terms(

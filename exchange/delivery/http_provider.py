@@ -11,6 +11,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import AsyncGenerator
+from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 from xml.etree.ElementTree import Element, ParseError
 
@@ -31,6 +32,14 @@ TOKEN_MARGIN_S = 30.0
 TOKEN_LIMIT_BYTES = 64 << 10
 DEPTH_LIMIT = 32  # of elements in XML
 _ACCEPT = {"json": "application/json", "ndjson": "application/x-ndjson", "xml": "application/xml"}
+
+# Besides, what ends in +json or +xml (RFC 6839) is JSON or XML. Lines of JSON have no registered type of their own.
+_JSON = frozenset({"application/json", "text/json"})
+_TYPES = {
+    "json": _JSON,
+    "ndjson": _JSON | {f"application/{name}" for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonlines")},
+    "xml": frozenset({"application/xml", "text/xml"}),
+}
 
 
 class _Token(msgspec.Struct):
@@ -157,6 +166,11 @@ class HttpProvider:
         if reply.status != 200:
             message = Text("提供方返回状态码 {n}", "The provider answered {n}")
             raise ProviderFailed(message.with_(n=reply.status))
+        if not _is_of(self._source.format, reply.content_type):
+            message = Text(
+                "提供方返回的内容类型不是登记的 {form}：{kind}", "The provider answered {kind}, not {form}"
+            )
+            raise ProviderFailed(message.with_(form=self._source.format, kind=reply.content_type[:100]))
         return reply.body
 
 
@@ -207,6 +221,13 @@ class _OAuth:
             raise Unanswered(f"token: {reply.status}")
         self._token = token.access_token.encode()
         self._until = time.monotonic() + max(1.0, token.expires_in - TOKEN_MARGIN_S)
+
+
+@lru_cache(256)
+def _is_of(form: str, content_type: str) -> bool:
+    """Whether an answer of this content type may be of the form; one without a type does not say it is not."""
+    name = content_type.partition(";")[0].strip().lower()
+    return not name or name in _TYPES[form] or name.endswith("+xml" if form == "xml" else "+json")
 
 
 def _tls(source: protocol.HttpSource) -> ssl.SSLContext | None:

@@ -104,6 +104,8 @@ def _reset(handler: _Handler, _: dict[str, list[str]]) -> None:
 
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = b'{"data": [{"name": "x", "status": "\xe5\x9c\xa8\xe8\x90\xa5"}]}'
+TWICE = WHOLE.replace(b'"name": "x"', b'"name": "x", "name": "x"')
+TWICE_BY_ESCAPE = WHOLE.replace(b'"name": "x"', rb'"name": "x", "n\u0061me": "y"')
 NESTED = b'{"data": [{"status": "\xe5\x9c\xa8\xe8\x90\xa5", "name": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]}"
 BOMB = gzip.compress(b'{"data": [' + b" " * 20_000_000)
 
@@ -123,6 +125,10 @@ def _closes(handler: _Handler, _: dict[str, list[str]]) -> None:
         (lambda handler, _: handler.reply(200, b'{"data": []} {}'), 502, "provider-failed"),
         (lambda handler, _: handler.reply(200, b'{"data": [{"name":"\xff"}]}'), 502, "provider-failed"),
         (_html, 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, WHOLE, Content_Type="text/html"), 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, WHOLE, Content_Type="text/plain"), 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, TWICE), 502, "provider-failed"),
+        (lambda handler, _: handler.reply(200, TWICE_BY_ESCAPE), 502, "provider-failed"),
         (_truncated, 502, "provider-failed"),
         (_to("/companies"), 502, "provider-failed"),
         (_to("http://169.254.169.254/latest/meta-data"), 502, "provider-failed"),
@@ -180,24 +186,6 @@ def test_a_failing_provider_gives_a_problem_and_a_receipt(
     receipt = world.centre.receipt(answer.headers["zhengtong-receipt"])
     assert (receipt.outcome.result, receipt.outcome.problem) == ("failed", slug)
     assert receipt.outcome.rows == 0
-
-
-def test_what_a_provider_says_twice_leaves_once_and_under_its_terms(world: World) -> None:
-    """Names that come twice in one record: the last is looked at, and nothing leaves beside it or without its mask."""
-    twice = (
-        '{"data": [{"status": "在营", "status": "注销", "name": "not in scope"},'
-        ' {"status": "注销", "status": "在营", "name": "a", "name": "b", "legal_person_id": "440305199001010001",'
-        ' "legal_person_id": "440305199001010002", "secret": "never", "secret": "never"}]}'
-    )
-    url = world.provider.serves(
-        "/twice", lambda handler, _: handler.reply(200, twice.encode(), Content_Type="text/html")
-    )
-    agreement = world.centre.agree(agreed(), {str(RESOURCE): HttpSource(url=url, records_path="data")})
-    answer = world.gateway.get(agreement, RESOURCE, world.centre.grant(agreement))
-    assert json.loads(answer.content, object_pairs_hook=list) == [
-        [("name", "b"), ("legal_person_id", "*" * 14 + "0002")]
-    ]
-    assert world.centre.receipt(answer.headers["zhengtong-receipt"]).outcome.rows == 1
 
 
 def test_an_unreachable_provider(world: World) -> None:

@@ -78,6 +78,45 @@ def test_elements_of_xml_are_mapped_to_items_too(provider: ProviderSystem) -> No
 
 
 @pytest.mark.parametrize(
+    ("form", "kind", "is_taken"),
+    [
+        ("json", "Application/JSON; charset=utf-8", True),
+        ("json", "application/hal+json", True),
+        ("json", "text/html", False),
+        ("json", "text/plain", False),
+        ("json", "application/xml", False),
+        ("json", "application/x-ndjson", False),
+        ("json", "", True),
+        ("ndjson", "application/x-ndjson", True),
+        ("ndjson", "application/json", True),
+        ("ndjson", "text/csv", False),
+        ("xml", "text/xml;charset=utf-8", True),
+        ("xml", "application/atom+xml", True),
+        ("xml", "application/json", False),
+        ("xml", "text/html", False),
+    ],
+)
+def test_an_answer_of_another_type_than_registered_is_refused(
+    provider: ProviderSystem, form: Any, kind: str, is_taken: bool
+) -> None:
+    record = '{"name": "甲", "status": "在营"}'
+    body = {
+        "json": f"[{record}]",
+        "ndjson": record,
+        "xml": "<r><x><name>甲</name><status>在营</status></x></r>",
+    }
+    source = HttpSource(
+        url=provider.serves("/typed", replies(200, body[form], Content_Type=kind)), format=form
+    )
+    if is_taken:
+        assert read(source) == [{"name": "甲"}]
+    else:
+        with pytest.raises(ProviderFailed) as refused:
+            read(source)
+        assert kind in refused.value.detail.en
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "<r><row>",

@@ -260,11 +260,73 @@ def test_numbers_keep_every_digit() -> None:
     assert compiled.json_projection().records(body) == ([b'{"a":12345678901234567890.10}'], 1)
 
 
-def test_the_last_of_two_equal_names_is_both_tested_and_sent() -> None:
-    compiled = compile_terms(agreed((ItemTerm(code="a"),), "a = 1"), RESOURCE, mask_key=KEY)
-    read = compiled.json_projection().records
-    assert read(b'[{"a": 1, "a": 2}]') == ([], 1)
-    assert read(rb'[{"a": 2, "\u0061": 1}]') == ([b'{"a":1}'], 1)
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[{"a": 1, "a": 1}]',
+        '[{"a": 1, "a": 2}, {"z": 1}]',
+        '[{"a": 1}, {"c": 1, "c" :2}]',
+        r'[{"a": 2, "\u0061": 1}]',
+        r'[{"\u0061": 2, "\u0061": 1}]',
+        r'[{"a": "\n", "中": 1, "\u4e2d": 2}]',
+        '[{"a": [{"a": 1}], "a": 2}]',
+        '[{"z": "a", "a": 0, "a": null}]',
+    ],
+)
+@pytest.mark.parametrize("envelope", [None, "data"])
+def test_a_record_that_says_two_things_is_none(body: str, envelope: str | None) -> None:
+    terms = agreed(
+        (ItemTerm(code="a"), ItemTerm(code="b", mask=Full()), ItemTerm(code="中")), "c = 1 OR a > 0"
+    )
+    read = compile_terms(terms, RESOURCE, mask_key=KEY).json_projection(envelope).records
+    page = body if envelope is None else f'{{"total": 1, "data": {body}}}'
+    with pytest.raises(msgspec.DecodeError, match="twice"):
+        read(page.encode())
+
+
+def test_two_lists_of_records_are_none() -> None:
+    read = (
+        compile_terms(agreed((ItemTerm(code="a"),)), RESOURCE, mask_key=KEY).json_projection("data").records
+    )
+    with pytest.raises(msgspec.DecodeError, match="twice"):
+        read(b'{"data": [{"a": 1}], "data": [{"a": 2}]}')
+
+
+def test_a_name_may_be_in_a_page_many_times_and_once_in_each_record() -> None:
+    read = compile_terms(agreed((ItemTerm(code="a"),)), RESOURCE, mask_key=KEY).json_projection().records
+    deep = (
+        rb'[{"a": {"a": "a", "b": [{"a": 1}]}, "b": "a", "z": 1, "z": 2}, {"b": "a"}, {"\u0061": "\u00e9"}]'
+    )
+    assert read(deep) == ([b'{"a":{"a": "a", "b": [{"a": 1}]}}', b"{}", rb'{"a":"\u00e9"}'], 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(["a", "b", "ab", "名", "z"]), values), max_size=5), max_size=4
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_said_twice_is_found_however_it_is_written(
+    sent: list[list[tuple[str, Any]]], escaped: bool, spaced: bool
+) -> None:
+    compiled = compile_terms(agreed((ItemTerm(code="a"), ItemTerm(code="名"))), RESOURCE, mask_key=KEY)
+    colon = " :\n" if spaced else ":"
+    written = [
+        ",".join(
+            f"{json.dumps(name, ensure_ascii=escaped)}{colon}{json.dumps(value, ensure_ascii=escaped)}"
+            for name, value in record
+        )
+        for record in sent
+    ]
+    body = f"[{','.join(f'{{{record}}}' for record in written)}]".encode()
+    named = [[name for name, _ in record if name in ("a", "名")] for record in sent]
+    if any(len(names) != len(set(names)) for names in named):
+        with pytest.raises(msgspec.DecodeError, match="twice"):
+            compiled.json_projection().records(body)
+    else:
+        assert len(compiled.json_projection().records(body)[0]) == len(sent)
 
 
 @pytest.mark.parametrize(
