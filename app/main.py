@@ -59,6 +59,7 @@ from exchange.delivery.api import router as delivery_router
 from exchange.delivery.changes import Changes
 from exchange.delivery.gateways_api import router as gateways_router
 from exchange.delivery.push.api import router as pushes_router
+from exchange.delivery.uses_api import router as uses_router
 from exchange.disputes.api import router as disputes_router
 from exchange.disputes.precedents import router as rulings_router
 from exchange.negotiations.api import router as negotiations_router
@@ -130,6 +131,7 @@ ROUTERS = (
     corrections_router,
     delivery_router,
     gateways_router,
+    uses_router,
     pushes_router,
     telling_router,
     supervision_router,

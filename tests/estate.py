@@ -142,6 +142,14 @@ class Estate(CatalogPart, ExchangePart):
         )  # fmt: skip
         self._add("gateway.lease", "in force", Call(body=msgspec.to_builtins(lease)))
         self._add("receipt.list", "in force", Call(query={"agreement_id": self.agreement["id"]}))
+        earlier = reported.receipt(at="2026-09-18T00:30:00+00:00")
+        reported.ship(earlier)
+        use = {
+            "receipt_id": earlier.call.id, "purpose": "check", "matter": "〔2026〕7", "unit": "审批处",
+            "used_at": "2026-09-18T00:45:00Z",
+        }  # fmt: skip
+        self._add("receipt_use.note", "in force", Call((self.agreement["id"],), {"uses": [use]}))
+        self._add("receipt_use.list", "in force", Call((self.agreement["id"],)))
         self._add("receipt.read", "in force", Call((receipt.call.id,)))
         self._pushes()
 

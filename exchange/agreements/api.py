@@ -35,6 +35,7 @@ from exchange.agreements import document, odrl, service, succession
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT, NOTES, ORIGINS
 from exchange.agreements.versions import versions_of
+from exchange.delivery.uses import require_receipts
 from exchange.negotiations import consents
 from exchange.parties import names_of, parties_of
 from exchange.terms import Terms
@@ -104,6 +105,7 @@ class AgreementOut(Wire):
     disposal_overdue: bool
     disposed_on: date | None
     disposal: str | None
+    disposed_receipts: list[UUID]
     deadlines: list[DeadlineOut]
     allowed: list[str]
 
@@ -141,10 +143,11 @@ class Suspension(Wire):
 
 
 class Disposal(Wire):
-    """When and how what was received was disposed of."""
+    """When and how what was received was disposed of; `receipts` name what, all of it where none is named."""
 
     disposed_on: date
     disposal: LongText
+    receipts: Annotated[list[UUID], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class Transfer(Wire):
@@ -332,9 +335,12 @@ def certify_disposal(
     asked: Annotated[Asked[Agreement], _asked("certify_disposal")], body: Disposal, version: ExpectedVersion
 ) -> AgreementOut:
     """出具处置证明: the requester's approver answers for the disposal of what was received (809-27)."""
+    receipts = list(dict.fromkeys(body.receipts))
+    require_receipts(asked.session, asked.case, receipts, "/receipts")
     service.certify_disposal(
         asked.session,
         asked.case,
+        receipts=receipts,
         on=body.disposed_on,
         how=body.disposal,
         by=asked.by,
@@ -388,6 +394,7 @@ def represent(asked: Asked[Agreement]) -> AgreementOut:
         disposal_overdue=case.disposal_overdue,
         disposed_on=case.disposed_on,
         disposal=case.disposal,
+        disposed_receipts=case.disposed_receipts,
         deadlines=deadlines_out(asked.session, AGREEMENT.kind, case.id),
         allowed=service.allowed_acts(case, by=asked.by),
     )

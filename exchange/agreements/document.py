@@ -79,6 +79,7 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
         (say("所涉资源", "Resources"), say("、", ", ").join(titles)),
         (say("约定的处置方式", "Disposal agreed"), terms.disposal or "—"),
         (say("实际处置方式", "Disposal done"), agreement.disposal or ""),
+        (say("所涉回执", "Receipts"), _receipts_disposed(agreement, locale)),
         (say("处置日期", "Disposed on"), day_of(agreement.disposed_on, locale)),
         (say("协议状态", "State of the agreement"), AGREEMENT.states[agreement.state].in_(locale)),
         (say("依据", "Legal basis"), cite("809-27").in_(locale)),
@@ -94,6 +95,11 @@ def disposal_paper(session: Session, agreement: Agreement, locale: Locale) -> Pa
         say("协议编号 {id}", "Agreement No. {id}", id=agreement.id),
         [Section(say("证明事项", "What is certified"), [Words(words), Facts(facts)])],
     )  # fmt: skip
+
+
+def _receipts_disposed(agreement: Agreement, locale: Locale) -> str:
+    named = [str(id) for id in agreement.disposed_receipts]
+    return speaker(locale)("、", ", ").join(named) or speaker(locale)("全部", "all")
 
 
 def _content(session: Session, agreement: Agreement, locale: Locale) -> list[Table | Words | Facts]:

@@ -48,6 +48,7 @@ class Agreement(Base, Stateful, Bilateral):
     disposed_on: Mapped[date | None]  # the certificate of disposal: when, how, and who answers for it
     disposal: Mapped[str | None]
     disposed_by: Mapped[UUID | None] = mapped_column(ForeignKey("person.id"))
+    disposed_receipts: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), default=list)  # none named: all
 
     __table_args__ = (
         CheckConstraint(

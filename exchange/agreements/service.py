@@ -6,7 +6,7 @@ Owns every change of an agreement and the word of it to the gateways. What may b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -242,17 +242,26 @@ def change_agreement(
 
 
 def certify_disposal(
-    session: Session, agreement: Agreement, *, on: date, how: str, by: Actor, expected_version: int
+    session: Session,
+    agreement: Agreement,
+    *,
+    on: date,
+    how: str,
+    receipts: Sequence[UUID] = (),
+    by: Actor,
+    expected_version: int,
 ) -> None:
     """处置证明: the requester's approver answers for it that what was received under the ended agreement has
-    been disposed of, when and how (809-27). Given once. Errors: Invalid for a day that has not come, or on
+    been disposed of, when and how (809-27). `receipts` name what; where none is named it is all. Given once. Errors: Invalid for a day that has not come, or on
     which the agreement had not begun."""
     if not agreement.in_force_at.astimezone(BEIJING).date() <= on <= legal_date(now()):
         rule = Text(
             "协议生效之后、今日之前", "on or after the agreement came into force, today at the latest"
         )
         raise Invalid(faults=[Fault("/disposed_on", Text("处置日期不成立", "not a day of disposal"), rule)])
-    data = {"disposed_on": on.isoformat(), "disposal": how}
+    data: dict[str, Any] = {"disposed_on": on.isoformat(), "disposal": how}
+    if receipts:
+        data["receipts"] = [str(id) for id in receipts]
     history.advance(
         session, agreement, AGREEMENT, "certify_disposal", by=by, parties=parties_of(by, agreement),
         expected_version=expected_version, data=data,
@@ -260,6 +269,7 @@ def certify_disposal(
     if why := hindrance(agreement, "certify_disposal", parties_of(by, agreement)):
         raise WrongMoment(why, state=agreement.state)
     agreement.disposed_on, agreement.disposal, agreement.disposed_by = on, how, by.id
+    agreement.disposed_receipts = list(receipts)
     agreement.disposal_overdue = False
     deadlines.end(session, AGREEMENT.kind, agreement.id, outcome="met", duty=DISPOSAL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -92,6 +92,11 @@ class Exchange:
         """The receipt of a delivery as the centre holds it."""
         return self._done(self._flows.receipt(id))
 
+    def note_uses(self, agreement: str, uses: Sequence[Mapping[str, str]]) -> list[str]:
+        """Note what was used of what was received, up to 200 at once: each names `receipt_id`, `purpose`, `matter`,
+        `unit` and `used_at`. All are noted or none; the problem names each line that cannot be. The notes' ids."""
+        return self._done(self._flows.note_uses(agreement, uses))
+
     def _done(self, flow: Flow[T]) -> T:
         try:
             step = next(flow)
@@ -174,6 +179,9 @@ class AsyncExchange:
 
     async def receipt(self, id: str) -> dict[str, Any]:
         return await self._done(self._flows.receipt(id))
+
+    async def note_uses(self, agreement: str, uses: Sequence[Mapping[str, str]]) -> list[str]:
+        return await self._done(self._flows.note_uses(agreement, uses))
 
     async def _done(self, flow: Flow[T]) -> T:
         try:

@@ -9,12 +9,13 @@ import hashlib
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx2
 import msgspec
@@ -187,6 +188,13 @@ class Flows:
                     raise
             yield Pause(RECEIPT_POLL_S)
 
+    def note_uses(self, agreement: str, uses: Sequence[Mapping[str, str]]) -> Flow[list[str]]:
+        """Note what was used of what was received, up to 200 at once; the ids of the notes."""
+        body = {"uses": [dict(use) for use in uses]}
+        path = f"/api/v1/agreements/{agreement}/receipt_uses"
+        noted = yield from self._asked("POST", path, body, once=uuid4().hex)
+        return list(noted["uses"])
+
     def require_receipted(self, page: DataPage) -> Flow[None]:
         """Nothing where the centre's receipt says the same of this delivery. Errors: NotAsReceipted."""
         held = yield from self.receipt(page.receipt)
@@ -302,14 +310,19 @@ class Flows:
         header = {"typ": "dpop+jwt", "alg": _algorithm(self._key), "jwk": self._key.as_dict(private=False)}
         return jwt.encode(header, claims, self._key, registry=_HEADERS)
 
-    def _asked(self, method: str, path: str, body: object = None) -> Flow[dict[str, Any]]:
-        """What the centre answers, a new token got where the old one is no longer taken."""
+    def _asked(
+        self, method: str, path: str, body: object = None, *, once: str | None = None
+    ) -> Flow[dict[str, Any]]:
+        """What the centre answers, a new token got where the old one is no longer taken. `once` is the key under which
+        it does what is asked once, however often it is sent."""
         for is_renewed in (False, True):
             yield from self._authenticate()
             scheme = "DPoP" if self._bound else "Bearer"
 
             def build(scheme: str = scheme) -> httpx2.Request:
                 headers = self._possession(scheme, self._token, method, self._issuer + path)
+                if once is not None:
+                    headers = headers | {"Idempotency-Key": once}
                 return httpx2.Request(method, self._url + path, headers=headers, json=body)
 
             answer = yield from self._sent(build)

@@ -78,6 +78,22 @@ class GrantIssued(Base, Identified):
     __table_args__ = (CheckConstraint("(revoked_at IS NULL) = (revoked_by IS NULL)", name="revoked"),)
 
 
+class ReceiptUse(Base, Identified):
+    """使用记录: what the requester did with what one receipt says it got. Rows are never changed (trigger)."""
+
+    __tablename__ = "receipt_use"
+
+    agreement_id: Mapped[UUID] = mapped_column(ForeignKey("agreement.id"))
+    receipt_id: Mapped[UUID] = mapped_column(ForeignKey("receipt.id"), index=True)
+    purpose: Mapped[str]
+    matter: Mapped[str]
+    unit: Mapped[str]
+    used_at: Mapped[datetime]
+    noted_by: Mapped[UUID]  # a person or a client
+
+    __table_args__ = (Index("ix_receipt_use_agreement_id", "agreement_id", "id"),)
+
+
 class ReceiptRow(Base, Identified):
     """回执: one call at a gateway and how it ended. Rows are never changed (trigger); `id` is the call's,
     `created_at` when the centre received it.

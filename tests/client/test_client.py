@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -129,6 +130,29 @@ def test_records_come_page_by_page(at_work: tuple[Exchange, Wanted], *, bound: b
     with client(exchange, bound=bound) as own:
         assert list(own.records(wanted, limit=2)) == EXPECTED
         assert own.grant(wanted.agreement, "check").scheme == ("DPoP" if bound else "Bearer")
+
+
+def test_what_was_used_of_a_delivery_is_noted(at_work: tuple[Exchange, Wanted]) -> None:
+    exchange, wanted = at_work
+
+    def use(receipt: str) -> dict[str, str]:
+        used_at = datetime.now(UTC).isoformat()
+        return {
+            "receipt_id": receipt,
+            "purpose": "check",
+            "matter": "7",
+            "unit": "审批处",
+            "used_at": used_at,
+        }
+
+    with client(exchange) as caller:
+        page = caller.gather({"one": wanted}).parts["one"]
+        caller.receipt(page.receipts[0])
+        (noted,) = caller.note_uses(wanted.agreement, [use(page.receipts[0])])
+        assert noted
+        with pytest.raises(Refused) as refused:
+            caller.note_uses(wanted.agreement, [use(page.receipts[0]), use(noted)])
+        assert refused.value.status == 422
 
 
 def test_asyncio_gives_the_same(at_work: tuple[Exchange, Wanted]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -11,15 +12,18 @@ from fastapi import APIRouter, Response
 from app.console import terms as pages
 from app.console.acts import Case, act_routes, agencies_offered, names, offered, refused
 from app.console.due import clocks_of
-from app.console.forms import NOTE, REASON, Act, Field, Form, validated
+from app.console.forms import NOTE, REASON, Act, Field, Form, Sent, validated
 from app.console.sheets import Cell, Choice, Register, Table, onward, state_tabs
 from app.console.view import Seen, View, looking, looking_at, permit_page
+from app.kernel.calendar import BEIJING
+from app.kernel.errors import Problem
 from app.kernel.text import Text
 from app.kernel.wire import Cursor
 from exchange.agreements import api, document, service
 from exchange.agreements.models import Agreement
 from exchange.agreements.states import AGREEMENT
 from exchange.delivery import api as delivery
+from exchange.delivery import uses, uses_api
 from exchange.paper import PDF, POLICY, to_html, to_pdf
 from exchange.parties import parties_of
 from exchange.wire import OptionalReason, Reason
@@ -29,8 +33,10 @@ permit_page("console.agreements", like="agreement.list")
 permit_page("console.agreement", like="agreement.read")
 permit_page("console.agreement_document", like="agreement.document")
 permit_page("console.agreement_receipts", like="receipt.list")
+permit_page("console.note_use", like="receipt_use.note")
 
 RECEIPTS_SHOWN = 10
+USES_SHOWN = 50
 RESULTS = {
     "delivered": Text("已提供", "delivered"),
     "refused": Text("已拒绝", "refused"),
@@ -175,26 +181,73 @@ def receipts_page(
     result: str | None = None,
     cursor: Cursor = None,
 ) -> Response:
-    """Every call under the agreement and its outcome."""
+    """Every call under the agreement and its outcome, and what the requester noted of its use."""
+    return _receipts(seen, result, cursor, Form(), None)
+
+
+@router.post("/agreements/{id:uuid}/receipts", operation_id="console.note_use")
+def note_use(
+    seen: Annotated[Seen[Agreement], looking_at("console.note_use", service.find_agreement)], form: Sent
+) -> Response:
+    """Note the use of what one receipt says was received."""
+    names = ("receipt_id", "purpose", "matter", "unit", "used_at")
+    line = {name: form.text(f"uses-0-{name}") for name in names}
+    with suppress(ValueError):  # what is no time is the API's to refuse
+        line["used_at"] = datetime.fromisoformat(line["used_at"]).replace(tzinfo=BEIJING).isoformat()
+    try:
+        with seen.view.session.begin_nested():
+            uses_api.note_uses(seen.asked, validated(uses_api.Uses, {"uses": [line]}))
+    except Problem as problem:
+        return _receipts(seen, None, None, form, problem)
+    return seen.view.to(f"/agreements/{seen.case.id}/receipts")
+
+
+def _receipts(
+    seen: Seen[Agreement],
+    result: str | None,
+    cursor: str | None,
+    entered: Form,
+    problem: Problem | None,
+) -> Response:
     result = result if result in RESULTS else None
     asked: Mapping[str, Any] = {"agreement_id": seen.case.id, "result": result, "cursor": cursor, "limit": 50}
     chosen = validated(delivery.ChosenReceipts, asked)
     found = delivery.list_receipts(seen.view.session, seen.view.actor, chosen)
     here = f"/agreements/{seen.case.id}/receipts"
+    counts = uses.counts_of(seen.view.session, [row.id for row in found.items])
     rows = [
         [
             Cell(row.at), Cell(RESULTS.get(row.result, row.result), state=row.result, below=row.problem), Cell(row.rows), Cell(row.bytes),
-            Cell(row.purpose, below=", ".join(row.items)), Cell(Text("存证", "proof"), f"/ledger?entry={row.id}"),
+            Cell(row.purpose, below=", ".join(row.items)), Cell(counts.get(row.id, 0)), Cell(Text("存证", "proof"), f"/ledger?entry={row.id}"),
         ]
         for row in found.items
     ]  # fmt: skip
-    columns = (Text("时间", "When"), Text("结果", "Outcome"), Text("记录数", "Rows"), Text("字节", "Bytes"), Text("用途与信息项", "Purpose and items"), Text("存证", "Proof"))  # fmt: skip
+    columns = (Text("时间", "When"), Text("结果", "Outcome"), Text("记录数", "Rows"), Text("字节", "Bytes"), Text("用途与信息项", "Purpose and items"), Text("使用登记", "Uses noted"), Text("存证", "Proof"))  # fmt: skip
     title = Text("调用回执", "Receipts")
     tabs = [*state_tabs(here, {}, result)]
     choices = (Choice("result", Text("结果", "Outcome"), result or "", RESULTS),)
     table = Table(columns, rows, title, Text("还没有调用。", "No calls yet."))
     more = onward(here, found.next, result=result)
-    return seen.view.page("list.html", register=Register(title, table, tabs, choices, more=more))
+    noted = uses_api.list_uses(seen.asked, uses_api.ChosenUses(limit=USES_SHOWN))
+    return seen.view.page(
+        "agreements/receipts.html", status=problem.status if problem else 200, problem=problem, entered=entered,
+        register=Register(title, table, tabs, choices, more=more), agreement=seen.case, uses=_uses(noted.items),
+        may_note=seen.view.may("receipt_use.note") and seen.case.requester_id == seen.view.actor.agency_id,
+        usable={str(row.id): f"{row.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} · {row.rows}" for row in found.items if row.result != "refused"},
+        purposes={purpose.code: purpose.text for purpose in seen.case.typed.purposes},
+    )  # fmt: skip
+
+
+def _uses(noted: Sequence[uses_api.UseNoted]) -> Table:
+    columns = (Text("使用时间", "Used at"), Text("事项或案号", "Matter or case"), Text("使用处室", "Office"), Text("用途", "Purpose"), Text("取得时间", "Received at"), Text("登记时间", "Noted at"))  # fmt: skip
+    rows = [
+        [
+            Cell(use.used_at), Cell(use.matter), Cell(use.unit), Cell(use.purpose),
+            Cell(use.received_at, f"/ledger?entry={use.receipt_id}"), Cell(use.noted_at),
+        ]
+        for use in noted
+    ]  # fmt: skip
+    return Table(columns, rows, Text("使用记录", "Use"), Text("还没有使用记录。", "No use is noted yet."))
 
 
 act_routes(router, "/agreements", "agreement", service.find_agreement, ACTS, _case, then=_then)
