@@ -277,8 +277,13 @@ def audit_duplicates(
 
     if engine not in ("duckdb", "spark"):
         raise typer.BadParameter("duckdb | spark", param_hint="--engine")
-    with opened(data) as (_, database):
-        report = audit(database, master=master if engine == "spark" else None, whole=whole)
+    with opened(data) as (settings, database):
+        report = audit(
+            database,
+            master=master if engine == "spark" else None,
+            whole=whole,
+            embeddings=settings.embeddings,
+        )
     finish(
         *audit_told(report, limit), as_json=as_json, ok=not (report.audit.clusters or report.audit.resources)
     )

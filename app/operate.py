@@ -35,7 +35,8 @@ from app.kernel.postgres_files import SERVICE_ROLE
 from app.kernel.text import Text
 from app.kernel.verification import Difference
 from app.settings import Settings
-from catalog.collection import auditing, engines
+from catalog.collection import auditing, checking, engines
+from catalog.collection.meaning import SentenceEncoder
 from catalog.collection.profiles import ItemProfile
 from catalog.formats.export import write_csv, write_workbook
 from catalog.imports.run import ImportOptions, import_file
@@ -140,8 +141,11 @@ def _catch_up(database: Database, index: CatalogIndex) -> None:
         return
 
 
-def audit(database: Database, *, master: str | None, whole: bool) -> auditing.Report:
-    """Audit the catalog and bring the audit desk's list up to it: on Spark where a master is named, else here."""
+def audit(database: Database, *, master: str | None, whole: bool, embeddings: bool) -> auditing.Report:
+    """Audit the catalog and bring the audit desk's list up to it: on Spark where a master is named, else here; by
+    meaning too with `embeddings`."""
+    if embeddings:
+        checking.use_meaning(database.engine, SentenceEncoder())
     with engines.spark(master) if master else engines.duck() as engine, database.transaction() as session:
         lift_statement_timeout(session)
         return auditing.run(session, engine, whole=whole)

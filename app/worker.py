@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 from uuid import UUID
@@ -31,8 +32,9 @@ from app.kernel.keys import ServiceKeys
 from app.kernel.outbound import Outbound
 from app.processes import end_with_parent
 from app.settings import Settings
-from catalog.collection import audit_runs
+from catalog.collection import audit_runs, checking
 from catalog.collection import service as collection
+from catalog.collection.meaning import SentenceEncoder
 from catalog.following import service as following
 from catalog.harvest import service as harvest
 from catalog.imports import work as imports
@@ -95,26 +97,31 @@ def tasks(settings: Settings) -> dict[str, Work]:
         **imports.TASKS,
         **harvest.TASKS,
         **collection.TASKS,
-        audit_runs.CARRY_OUT: Outside(audit_apart),
+        audit_runs.CARRY_OUT: Outside(partial(audit_apart, embeddings=settings.embeddings)),
         **agreements.TASKS,
         **mails,
     }
 
 
-def audit_apart(database: Database, _outbound: Outbound, args: Mapping[str, Any]) -> None:
+def audit_apart(
+    database: Database, _outbound: Outbound, args: Mapping[str, Any], *, embeddings: bool = False
+) -> None:
     """Have an audit of the catalog carried out by a process of its own: it takes memory, and processor time that the
     loops of this one need. Errors: RuntimeError where it was killed; the queue tries again."""
-    process = get_context("spawn").Process(target=_audit_asked, args=(database.url, UUID(args["audit_id"])))
+    asked = database.url, UUID(args["audit_id"]), embeddings
+    process = get_context("spawn").Process(target=_audit_asked, args=asked)
     process.start()
     process.join()
     if process.exitcode:
         raise RuntimeError(f"the audit's process ended with {process.exitcode}")
 
 
-def _audit_asked(url: str, audit_id: UUID) -> None:
+def _audit_asked(url: str, audit_id: UUID, embeddings: bool) -> None:
     end_with_parent()
     database = service_database(url)
     try:
+        if embeddings:
+            checking.use_meaning(database.engine, SentenceEncoder())
         audit_runs.carry_out(database, audit_id)
     except Exception:
         log.exception("audit %s failed", audit_id)

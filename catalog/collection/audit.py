@@ -6,28 +6,27 @@ Works on distinct names and near resources, never on all pairs of items. Refuses
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Knowledge
+from catalog.collection.audit_tables import Batches, Engine, Held, table
+from catalog.collection.knowledge import SEPARATIONS, Knowledge
 from catalog.collection.matching import KINDRED, OF_OTHERS
+from catalog.collection.meaning import Encoder
 from catalog.collection.normalise import (
     contrast,
     difference,
-    grams,
     name_key,
     numbers,
     representation,
-    tokens,
     topic,
 )
-from catalog.collection.profiles import ItemProfile, common_from, scattered
+from catalog.collection.profiles import ItemProfile
 from catalog.collection.scoring import (
     AliasTable,
     CannotLink,
@@ -37,22 +36,19 @@ from catalog.collection.scoring import (
     Scorer,
     Side,
     company,
-    initials_of,
     is_initials,
     period,
 )
 from catalog.collection.statements import LEAST_CONTAINED, LINKS, NEAR, PAIRS, RANKED, SHOWN, SURE
 
-_RAREST_GRAMS, _GRAM_LIMIT = 4, 200  # of a name, by which others are found; names that may share one
-_ELEMENT_LIMIT, _TOKEN_LIMIT = (
-    60,
-    300,
-)  # resources that share an element or a topic token, for it to tell anything
 _LEAST_SHARED = 0.5  # of the characters of two names
 _ALIKE = 0.35  # score from which an item counts towards its resource being a copy: many such tell it, not one
 _TELLING = (
     2  # names that not everybody has: with so many in common two resources' other equal names count too
 )
+_ENOUGH = 3  # items in common that make a pair of resources worth showing, whatever their titles say
+_OF_ONE_SUBJECT = ("other_place",)
+_OF_ONE_WORD = ("one_word",)  # speaks against no item of a copy whose other words are near in meaning
 _OF_THE_WHOLE = (
     "other_period", "other_group", "other_place", "other_part", "other_title", "same_agency", "other_topic",
     "generic_elsewhere",    "addition", "held_apart",
@@ -65,8 +61,10 @@ SCORED = pa.schema(
         ("against", pa.string()),
     ]
 )  # fmt: skip
-LINKED = pa.schema([("one", pa.int32()), ("other", pa.int32())])
-Batches = Iterator[pa.RecordBatch]
+# `meaning`: thousandths of a cosine; `named`: whether the names alone link them.
+LINKED = pa.schema(
+    [("one", pa.int32()), ("other", pa.int32()), ("meaning", pa.int32()), ("named", pa.int32())]
+)
 
 
 class Told(Protocol):
@@ -77,30 +75,6 @@ class Told(Protocol):
 
 def silent(stage: str, done: int = 0, total: int = 0) -> None:
     """Tells nobody."""
-
-
-class Engine(Protocol):
-    """What runs the statements."""
-
-    def put(self, name: str, table: pa.Table) -> None:
-        """Give a table a name."""
-
-    def keep(self, name: str, sql: str) -> None:
-        """Run a statement and give its result a name."""
-
-    def map(
-        self,
-        name: str,
-        source: str,
-        scorer: Callable[[Batches], Batches],
-        schema: pa.Schema,
-        told: Callable[[int, int], None] = ...,
-    ) -> None:
-        """Send a named table through the scorer, in batches, in no order; name what comes. `told` hears how many
-        rows have come of how many went in, where the engine knows."""
-
-    def rows(self, sql: str) -> pa.Table:
-        """What a statement gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,24 +128,26 @@ class Audit:
 
 def audit(
     profiles: Iterable[ItemProfile], engine: Engine, knowledge: Knowledge | None = None, *,
-    wanted: Collection[str] | None = None, told: Told = silent,
+    wanted: Collection[str] | None = None, encoder: Encoder | None = None, told: Told = silent,
 ) -> Audit:  # fmt: skip
-    """Compare everything with everything that may be the same, or only with these resources (by their ids). `told`
+    """Compare everything with everything that may be the same, or only with these resources (by their ids). With an
+    encoder names are compared by meaning too; `knowledge` then brings the model that was fitted with one. `told`
     hears of the stages "names" and "items"."""
     known = knowledge or Knowledge()
-    held = _Held(profiles)
+    held = Held(profiles)
     names = NameScorer(held.names, known, held.mined(), AliasTable(known.aliases))
     rarity, unseen = held.rarity()
     scorer = Scorer(known, names.aliases, names.mined, held.common(), rarity, unseen)
     told("names")
     held.put(engine, known, scorer)
+    engine.put("meant", held.meant(encoder))
     engine.keep("candidate", LINKS)
     engine.map("linked", "candidate", names, LINKED)
-    same = [(n, n) for n in range(len(held.names))]
-    engine.put("itself", _table(LINKED, same))
+    same = [(n, n, 0, 1) for n in range(len(held.names))]
+    engine.put("itself", table(LINKED, same))
     engine.keep(
         "link",
-        "SELECT one, other FROM linked UNION ALL SELECT other, one FROM linked UNION ALL SELECT one, other FROM itself",
+        "SELECT * FROM linked UNION ALL SELECT other, one, meaning, named FROM linked UNION ALL SELECT * FROM itself",
     )
     roots = _roots(len(held.names), engine.rows("SELECT one, other FROM linked ORDER BY one, other"), names)
     engine.put("feature", held.features(roots, wanted))
@@ -180,139 +156,6 @@ def audit(
     engine.keep("pair", PAIRS)
     engine.map("scored", "pair", PairScorer(scorer), SCORED, partial(told, "items"))
     return _gathered(held, engine, PairScorer(scorer))
-
-
-class _Held:
-    """The catalog as tables of numbers."""
-
-    def __init__(self, profiles: Iterable[ItemProfile]) -> None:
-        self.profiles: list[ItemProfile] = []
-        self.names: list[str] = []
-        self.resources: list[ItemProfile] = []  # one item of each
-        self.contents: list[list[int]] = []  # names of each resource
-        self._rows: list[tuple[int, int, int, str, str, str]] = []
-        number: dict[str, int] = {}
-        resource_number: dict[str, int] = {}
-        for profile in profiles:
-            key = name_key(profile.name)
-            if not key or key in MEANINGLESS:
-                continue
-            name = number.setdefault(key, len(number))
-            resource = resource_number.setdefault(profile.resource_id, len(resource_number))
-            if resource == len(self.contents):
-                self.contents.append([])
-                self.resources.append(profile)
-            if name in self.contents[resource]:
-                continue
-            self.contents[resource].append(name)
-            self._rows.append((resource, name, len(self.profiles), key, profile.data_type, profile.code_list))
-            self.profiles.append(profile)
-        self.names.extend(number)
-        self.topics = [Context(title=p.resource_title, population=p.population).about for p in self.resources]
-
-    def mined(self) -> CannotLink:
-        """What separates the items of one resource."""
-        found = CannotLink()
-        for contents in self.contents:
-            found.learn(self.names[n] for n in contents)
-        return found
-
-    def common(self) -> frozenset[str]:
-        """Names that many resources hold."""
-        holders: dict[int, list[int]] = defaultdict(list)
-        for resource, contents in enumerate(self.contents):
-            for name in contents:
-                holders[name].append(resource)
-        limit = common_from(len(self.contents))
-        return frozenset(
-            self.names[name]
-            for name, held in holders.items()
-            if len(held) >= limit and scattered([self.topics[r] for r in held])
-        )
-
-    def rarity(self) -> tuple[dict[str, float], float]:
-        """How telling each topic token is."""
-        frequency = Counter(token for topic in self.topics for token in topic)
-        total = len(self.topics)
-        return {t: math.log(1 + total / n) for t, n in frequency.items()}, math.log(2 + total)
-
-    def put(self, engine: Engine, known: Knowledge, scorer: Scorer) -> None:
-        """The tables that the statements read."""
-        telling = [int(not scorer.is_generic(key)) for key in self.names]
-        engine.put("held", _table(_HELD, [(*row, telling[row[1]]) for row in self._rows]))
-        engine.put(
-            "resource",
-            _table(
-                _RESOURCE,
-                [(n, p.resource_title, p.population, p.agency_id, len(self.contents[n])) for n, p in enumerate(self.resources)],
-            ),
-        )  # fmt: skip
-        pieces = [grams(key) for key in self.names]
-        frequency = Counter(gram for found in pieces for gram in found)
-        spelt = [
-            (name, gram)
-            for name, found in enumerate(pieces)
-            for gram in sorted(found, key=lambda g: (frequency[g], g))[:_RAREST_GRAMS]
-            if 1 < frequency[gram] <= _GRAM_LIMIT
-        ]
-        engine.put("spelt", _table(_SPELT, spelt))
-        aliases = AliasTable(known.aliases)
-        means = [
-            (name, said)
-            for name, key in enumerate(self.names)
-            for said in {min(aliases.of(key)), " ".join(sorted(tokens(key))), *initials_of(key)}
-        ]
-        engine.put("means", _table(_MEANS, means))
-
-    def features(self, roots: Sequence[int], wanted: Collection[str] | None) -> pa.Table:
-        """What makes resources near: elements and topics that few share."""
-        rows = [
-            (resource, f"e{root}")
-            for resource, names in enumerate(self.contents)
-            for root in {roots[n] for n in names}
-        ]
-        rows += [
-            (resource, f"t{token}") for resource, topic in enumerate(self.topics) for token in sorted(topic)
-        ]
-        frequency = Counter(feature for _, feature in rows)
-        limits = {"e": _ELEMENT_LIMIT, "t": _TOKEN_LIMIT}
-        total = len(self.contents)
-        asked = [int(wanted is None or p.resource_id in wanted) for p in self.resources]
-        return _table(
-            _FEATURE,
-            [
-                (resource, feature, round(1000 * math.log(1 + total / frequency[feature])), asked[resource])
-                for resource, feature in rows
-                if 1 < frequency[feature] <= limits[feature[0]]
-            ],
-        )
-
-
-_HELD = pa.schema([
-    ("resource", pa.int32()), ("name", pa.int32()), ("item", pa.int64()), ("key", pa.string()),
-    ("data_type", pa.string()), ("code_list", pa.string()), ("telling", pa.int32()),
-])  # fmt: skip
-_RESOURCE = pa.schema(
-    [
-        ("resource", pa.int32()),
-        ("title", pa.string()),
-        ("population", pa.string()),
-        ("agency", pa.string()),
-        ("size", pa.int32()),
-    ]
-)
-_SPELT = pa.schema([("name", pa.int32()), ("gram", pa.string())])
-_MEANS = pa.schema([("name", pa.int32()), ("element", pa.string())])
-_FEATURE = pa.schema(
-    [("resource", pa.int32()), ("feature", pa.string()), ("weight", pa.int64()), ("wanted", pa.int32())]
-)
-
-
-def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-    )
 
 
 @dataclass(frozen=True)
@@ -326,23 +169,31 @@ class NameScorer:
 
     def __call__(self, batches: Batches) -> Batches:
         for batch in batches:
-            one, other = batch.column("one").to_pylist(), batch.column("other").to_pylist()
-            kept = [self.may_be_same(self.names[a], self.names[b]) for a, b in zip(one, other, strict=True)]
-            yield batch.filter(pa.array(kept, pa.bool_()))
+            rows = [
+                (one, other, meaning, int(named))
+                for one, other, meaning in zip(
+                    *(batch.column(name).to_pylist() for name in ("one", "other", "meaning")), strict=True
+                )
+                if (named := self.may_be_same(self.names[one], self.names[other], meaning > 0)) is not None
+            ]
+            yield from table(LINKED, rows).to_batches()
 
-    def may_be_same(self, one: str, other: str) -> bool:
-        """Whether the pair is worth being compared item by item."""
+    def may_be_same(self, one: str, other: str, meant: bool) -> bool | None:
+        """Whether the names alone make the pair worth being compared item by item; None: nothing does, nor their
+        being `meant` alike."""
         if frozenset({one, other}) in self.knowledge.different:
-            return False
+            return None
         if self.is_known(one, other):
             return True
         if contrast(one, other) or numbers(one) != numbers(other):
-            return False
+            return None
         cut = difference(one, other)
         kinds = representation(one), representation(other)
-        if cut.shared < _LEAST_SHARED or (cut.left and cut.right) or (all(kinds) and kinds[0] != kinds[1]):
-            return False
-        return not self.mined.pairs[cut.pair]
+        if (all(kinds) and kinds[0] != kinds[1]) or self.mined.pairs[cut.pair]:
+            return None
+        if cut.shared >= _LEAST_SHARED and not (cut.left and cut.right):
+            return True
+        return False if meant else None
 
     def is_known(self, one: str, other: str) -> bool:
         """Whether the two are the same words, aliases, or a code and its name."""
@@ -380,6 +231,15 @@ class PairScorer:
         likeness = difference(name_key(one.name), name_key(other.name)).shared
         return self.scorer.reasons(self.scorer.evidence(sides[0], sides[1], similarity=likeness))
 
+    def of_one_subject(self, one: ItemProfile, other: ItemProfile) -> bool:
+        """Whether the titles of two items' resources speak of the same, in whatever place."""
+        first, second = (_context(p.resource_title, p.population) for p in (one, other))
+        apart = (
+            *self.scorer.of_titles(first, second),
+            *self.scorer.of_contexts(first, second, generic=False),
+        )
+        return all(found.code in _OF_ONE_SUBJECT or found.code not in SEPARATIONS for found in apart)
+
     def scored(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """One row of PAIRS with its score."""
         one, other = (
@@ -394,7 +254,8 @@ class PairScorer:
         smaller = min(row["size_one"], row["size_other"])
         contained = min(others / max(smaller - 1, KINDRED), 1.0)
         likeness = difference(one.name, other.name).shared
-        seen = self.scorer.evidence(one, other, similarity=likeness, contained=contained)
+        meaning = row["meaning"] / 1000
+        seen = self.scorer.evidence(one, other, similarity=likeness, meaning=meaning, contained=contained)
         if self.scorer.identifies(one.name):
             seen = [found for found in seen if found.code not in OF_OTHERS]
         seen += company(others)
@@ -407,8 +268,8 @@ class PairScorer:
             **{name: row[name] for name in ("resource_one", "resource_other", "item_one", "item_other")},
             "score": score, "band": band, "against": against,
             # Copies are told by what they hold: period or group may differ from the original's.
-            "same": against in ("", *_OF_THE_WHOLE)
-            and (score >= _ALIKE or (row["company"] >= _TELLING and one.name == other.name)),
+            "same": against in ("", *(_OF_ONE_WORD if meaning else ()), *_OF_THE_WHOLE)
+            and (score >= _ALIKE or bool(meaning) or (row["company"] >= _TELLING and one.name == other.name)),
         }  # fmt: skip
 
 
@@ -445,7 +306,7 @@ def _roots(count: int, linked: pa.Table, names: NameScorer) -> list[int]:
     return [find(name) for name in range(count)]
 
 
-def _gathered(held: _Held, engine: Engine, scorer: PairScorer) -> Audit:
+def _gathered(held: Held, engine: Engine, scorer: PairScorer) -> Audit:
     pairs = [
         ItemPair(
             held.profiles[r["item_one"]], held.profiles[r["item_other"]], r["score"], r["band"], r["against"]
@@ -458,12 +319,13 @@ def _gathered(held: _Held, engine: Engine, scorer: PairScorer) -> Audit:
             r["items"] / r["size_one"], r["items"] / r["size_other"],
         )
         for r in engine.rows(RANKED).to_pylist()
+        if r["items"] >= _ENOUGH or scorer.of_one_subject(held.resources[r["resource_one"]], held.resources[r["resource_other"]])
     ]  # fmt: skip
     clusters = _clusters(engine.rows(SURE), held, scorer)
     return Audit(tuple(pairs), tuple(ranked), clusters, scorer.scorer.knowledge.model.version)
 
 
-def _clusters(sure: pa.Table, held: _Held, scorer: PairScorer) -> tuple[Cluster, ...]:
+def _clusters(sure: pa.Table, held: Held, scorer: PairScorer) -> tuple[Cluster, ...]:
     """Items of several agencies joined by "reuse expected", the largest cluster first."""
     root = list(range(len(held.profiles)))
 

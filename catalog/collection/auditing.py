@@ -16,7 +16,8 @@ from app.kernel.clock import new_id, now
 from app.kernel.db import advisory_lock
 from app.kernel.text import Text
 from catalog.collection import checking, desk
-from catalog.collection.audit import Audit, Cluster, Engine, ResourcePair, Told, audit, silent
+from catalog.collection.audit import Audit, Cluster, ResourcePair, Told, audit, silent
+from catalog.collection.audit_tables import Engine
 from catalog.collection.audited import AuditedMember, AuditedRecord, Relation
 from catalog.collection.models import AuditRun
 from catalog.collection.profiles import ItemProfile
@@ -60,7 +61,10 @@ def run(session: Session, engine: Engine, *, whole: bool = False, told: Told = s
     found = Audit((), (), (), known.model.version)
     if wanted != []:
         asked = None if wanted is None else frozenset(map(str, wanted))
-        found = audit(checking.published_profiles(session), engine, known, wanted=asked, told=told)
+        found = audit(
+            checking.published_profiles(session), engine, known,
+            wanted=asked, encoder=checking.encoder_of(session), told=told,
+        )  # fmt: skip
     told("worklist")
     counts = dict(
         desk.take_in(session, list(_records(found)), model_version=found.model_version, examined=wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine, exists, select, text
@@ -56,11 +56,15 @@ _building = threading.Lock()
 
 
 def use_meaning(engine: Engine, encoder: Encoder) -> None:
-    """Have the check of this database compare names by meaning too, by the model that was fitted with it. The audit
-    goes on by names."""
+    """Have check and audit of this database compare names by meaning too, by the model that was fitted with it."""
     with _building:
         _encoders[engine] = encoder
         _kept.pop(engine, None)
+
+
+def encoder_of(session: Session) -> Encoder | None:
+    """What this process compares names of the session's database by, besides spelling."""
+    return _encoders.get(session.get_bind().engine)
 
 
 def catalog_profiles(session: Session) -> CatalogProfiles:
@@ -70,16 +74,14 @@ def catalog_profiles(session: Session) -> CatalogProfiles:
     with _building:
         kept = _kept.get(engine)
         now_, ruled = snapshot(session), decisions(session)
-        encoder = _encoders.get(engine)
-        model = MODEL if encoder is None else stored_model(embeddings=True)
         if kept is None:
-            index = CatalogIndex(published_profiles(session), encoder)
-            profiles = CatalogProfiles(index, replace(knowledge(session), model=model))
+            index = CatalogIndex(published_profiles(session), encoder_of(session))
+            profiles = CatalogProfiles(index, knowledge(session))
         else:
             profiles = kept.profiles
             changed = changed_since(session, kept.snapshot)
             if changed or ruled != kept.decisions:
-                known = None if ruled == kept.decisions else replace(knowledge(session), model=model)
+                known = None if ruled == kept.decisions else knowledge(session)
                 renewed = published_profiles(session, changed) if changed else ()
                 profiles = profiles.with_changes(map(str, changed), renewed, known)
         # What this transaction itself published may yet be rolled back: it is not for others.
@@ -99,7 +101,8 @@ def decisions(session: Session) -> str:
 
 
 def knowledge(session: Session) -> Knowledge:
-    """What is known before any catalog is read, and what people have decided since; the later word counts."""
+    """What is known before any catalog is read, with the model of the encoder in use, and what people have decided
+    since; the later word counts."""
     same: dict[frozenset[str], bool] = {}
     in_context: dict[frozenset[tuple[str, str]], bool] = {}
     for link in links.decided(session):
@@ -113,6 +116,7 @@ def knowledge(session: Session) -> Knowledge:
         aliases=(*ALIASES, *(tuple(sorted(pair)) for pair, is_same in same.items() if is_same)),
         different=frozenset(pair for pair, is_same in same.items() if not is_same),
         in_context=in_context,
+        model=MODEL if encoder_of(session) is None else stored_model(embeddings=True),
     )
 
 

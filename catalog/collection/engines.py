@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from catalog.collection.audit import Batches
+from catalog.collection.audit_tables import Batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -179,12 +179,13 @@ class Scorer:
         existing: Side,
         *,
         similarity: float,
+        meaning: float = 0.0,
         contained: float = 0.0,
     ) -> list[Evidence]:
-        """What is seen of two items. `similarity` of names (n-gram cosine) and `contained` (what else of one item's
-        resource the other's holds) are 0-1."""
+        """What is seen of two items. `similarity` of names (n-gram cosine), their likeness in `meaning` and
+        `contained` (what else of one item's resource the other's holds) are 0-1."""
         one, other = name_key(planned.name), name_key(existing.name)
-        found = self.of_names(one, other, planned.context, existing.context, similarity, 0.0)
+        found = self.of_names(one, other, planned.context, existing.context, similarity, meaning)
         generic = any(seen.code == "generic_name" for seen in found)
         return [
             *found,

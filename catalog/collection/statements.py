@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 _NEAR = 20  # resources compared with one
-_LEAST_ITEMS = 3
+_LEAST_ITEMS = 2
 LEAST_CONTAINED = 0.5  # of the smaller resource's items, for a pair of resources to be shown
 _PAIRS_SHOWN = 100_000
 
-# Which names may mean the same: rare pieces of spelling in common, or known to be one element.
+# Which names may mean the same: rare pieces of spelling in common, known to be one element, or near in meaning
+# (thousandths; 0 where no encoder compared them or they are further apart).
 LINKS = """
-SELECT DISTINCT one, other FROM (
-    SELECT a.name AS one, b.name AS other FROM spelt a JOIN spelt b ON a.gram = b.gram AND a.name < b.name
+SELECT one, other, max(meaning) AS meaning FROM (
+    SELECT a.name AS one, b.name AS other, 0 AS meaning FROM spelt a JOIN spelt b ON a.gram = b.gram AND a.name < b.name
     UNION ALL
-    SELECT a.name AS one, b.name AS other FROM means a JOIN means b ON a.element = b.element AND a.name < b.name
+    SELECT a.name AS one, b.name AS other, 0 AS meaning FROM means a JOIN means b ON a.element = b.element AND a.name < b.name
+    UNION ALL
+    SELECT one, other, meaning FROM meant
 ) candidates
+GROUP BY one, other
 """
 # Which resources are near: they share elements or topics that few others have. Weights are whole numbers, so
 # that every engine adds them up to the same.
@@ -33,7 +37,8 @@ SELECT n.one AS resource_one, n.other AS resource_other, a.item AS item_one, b.i
        a.key AS key_one, b.key AS key_other, a.data_type AS type_one, b.data_type AS type_other,
        a.code_list AS list_one, b.code_list AS list_other, r.title AS title_one, s.title AS title_other,
        r.agency = s.agency AS within, r.size AS size_one, s.size AS size_other, r.population AS population_one, s.population AS population_other,
-       CAST(sum(a.telling * b.telling) OVER (PARTITION BY n.one, n.other) AS INT) AS company, a.telling * b.telling AS telling
+       CAST(sum(l.named * a.telling * b.telling) OVER (PARTITION BY n.one, n.other) AS INT) AS company,
+       l.named * a.telling * b.telling AS telling, l.meaning AS meaning
 FROM near n
 JOIN held a ON a.resource = n.one
 JOIN link l ON l.one = a.name

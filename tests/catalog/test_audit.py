@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import zlib
+from collections.abc import Sequence
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 from bench.evaluation import generator
 from catalog.collection.audit import Audit, audit
 from catalog.collection.engines import duck, spark
+from catalog.collection.knowledge import Knowledge, stored_model
+from catalog.collection.meaning import SIZE, Vectors
+from catalog.collection.normalise import name_key
 from catalog.collection.profiles import ItemProfile
 
 
@@ -47,6 +53,54 @@ def test_a_renamed_part_is_found_and_a_sibling_is_not() -> None:
     assert all(len({item.agency_id for item in cluster.items}) > 1 for cluster in found.clusters)
 
 
+def test_two_items_are_enough_where_titles_speak_of_the_same() -> None:
+    parts = [
+        *resource("a", "东湖区危险化学品经营单位信息", "甲局", "经营许可证编号", "重大危险源等级", "储存设施地址", "安全负责人"),
+        *resource("b", "西山区危险化学品经营单位名册", "乙局", "经营许可证编号", "重大危险源等级", "值班电话"),
+        *resource("c", "西山区旅馆特种行业年检", "丙局", "经营许可证编号", "重大危险源等级", "床位数"),
+    ]  # fmt: skip
+    (pair,) = found_by(parts).resources
+    assert {pair.one.resource_id, pair.other.resource_id} == {"a", "b"} and pair.items == 2
+
+
+class Meanings:
+    """Some names share a meaning, all others have one of their own."""
+
+    def __init__(self, *alike: str) -> None:
+        self._alike = [name_key(name) for name in alike]
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        rows = np.zeros((len(texts), SIZE), np.float32)
+        for row, said in zip(rows, texts, strict=True):
+            row[0 if said in self._alike else 1 + zlib.crc32(said.encode()) % (SIZE - 1)] = 1.0
+        return rows
+
+
+BY_MEANING = Knowledge(model=stored_model(embeddings=True))
+
+
+def test_a_part_in_words_that_no_list_knows_is_found_by_meaning() -> None:
+    of_trees = [
+        *resource("a", "东湖区古树名木信息", "甲局", "古树编号", "胸围", "养护责任人", "生长势"),
+        *resource("b", "西山区古树名木台账", "乙局", "古树编号", "照看者", "树冠形态"),
+    ]  # fmt: skip
+    assert found_by(of_trees).resources == ()
+    with duck(workers=1) as engine:
+        (pair,) = audit(of_trees, engine, BY_MEANING, encoder=Meanings("养护责任人", "照看者")).resources
+    assert pair.items == 2
+
+
+def test_names_that_one_resource_holds_side_by_side_mean_different_things() -> None:
+    names = ("树龄", "胸围", "树高", "冠幅")
+    held = [
+        *resource("a", "东湖区古树名木信息", "甲局", "早期长势", "近期长势", *names),
+        *resource("b", "西山区古树名木台账", "乙局", "近期长势", *names),
+    ]  # fmt: skip
+    with duck(workers=1) as engine:
+        found = audit(held, engine, BY_MEANING, encoder=Meanings("早期长势", "近期长势"))
+    assert not any(pair.one.name != pair.other.name for pair in found.items)
+
+
 def test_what_was_not_asked_for_is_not_compared() -> None:
     with duck(workers=1) as engine:
         assert audit(CITY, engine, wanted={"c"}).resources == ()
@@ -67,5 +121,9 @@ def test_two_processes_find_what_one_finds() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_spark_gives_the_same_pairs() -> None:
     profiles = generator.world(7, "tune", resources=120, plans=0, copies=10).profiles
+    alike = Meanings(*sorted({profile.name for profile in profiles})[::40])
     with spark("local[2]") as engine:
         assert audit(profiles, engine) == found_by(profiles)
+    with spark("local[2]") as engine, duck(workers=1) as other:
+        by_meaning = audit(profiles, engine, BY_MEANING, encoder=alike)
+        assert by_meaning == audit(profiles, other, BY_MEANING, encoder=alike) != found_by(profiles)
