@@ -135,5 +135,7 @@ def judged() -> None:
     ]
     show(
         "Taoyuan, pairs of items of two agencies, judged by reading", ("band", "judged", "same", "unsure", "share", "95 % from", "to"), rows,
-        "reuse_expected, review, new: of the audit by model 2026.3; filed: resources drawn at random, asked as plans",
+        "audit: all of its reuse_expected, and as many of the others as drawn; filed: every resource of every agency asked as a"
+        " plan of names and title alone, all its reuse_expected; model 2026.3, and filed by names and holdings alone:"
+        " before titles counted",
     )  # fmt: skip

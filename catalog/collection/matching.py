@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Band, Knowledge
-from catalog.collection.normalise import name_key, tokens
+from catalog.collection.normalise import name_key, tokens, topic
 from catalog.collection.profiles import CatalogIndex, ItemProfile, Shares, largest
 from catalog.collection.scoring import (
     KINSHIP,
@@ -31,14 +31,15 @@ from catalog.collection.scoring import (
 
 _SIMILAR_NAMES = 50  # candidates by character n-grams for one planned item
 _LEAST_SIMILARITY = 0.25
-_SIMILAR_MEANINGS, _LEAST_MEANING = 20, 0.5  # by embeddings, where there are any
+_SIMILAR_MEANINGS, _LEAST_MEANING = 20, 0.25  # by embeddings, where there are any
 _NEAR_RESOURCES = 20  # whose names are looked through for the same kind of value
 # Profiles of one name that are compared in full, nearest in topic: of the element itself, of similar names.
 _PROFILES_OF_SAME, _PROFILES_OF_SIMILAR = 12, 3
 KINDRED = 3  # other planned items in a resource that make its topic the plan's
-OF_OTHERS = (
-    "other_topic", "other_population", "generic_elsewhere", "foreign", "unrelated", "other_title", "other_part",
-)  # fmt: skip
+# What does not count against the number by which an object is known everywhere. Where it is not the key of a resource
+# about other things, that still leaves it to people: everybody asks for it, to know which object is meant.
+OF_OTHERS = ("other_topic", "other_population", "generic_elsewhere", "foreign", "unrelated")
+_OF_OTHER_TITLES = ("other_title", "other_part")
 _SAME_OBJECTS = ("same_population", "kindred_population")
 _COVERING_RESOURCES = 50
 # Cost of a resource in the smallest covering set: what is had for the asking comes before what is negotiated.
@@ -116,7 +117,7 @@ class _Plan:
     kin: Shares  # of each resource: how much it is about the same objects, told by topics and contents
     own: dict[str, frozenset[int]]  # of each telling key: the resources that hold its element
     elements: dict[str, str]  # key of the same element → the planned item's key
-    contexts: dict[tuple[int, bool], list[Evidence]] = field(default_factory=dict)
+    contexts: dict[tuple[int, bool, frozenset[str]], list[Evidence]] = field(default_factory=dict)
 
     preference: Shares = field(init=False)
     near: list[int] = field(init=False)  # the nearest resources
@@ -201,7 +202,7 @@ class CatalogProfiles:
             self.index.meanings(key),
         )
         found = self.candidates(name, near, meanings)
-        likeness = found if meanings is None else {n: found[n] + float(meanings[n]) for n in found}
+        likeness = found if meanings is None else {n: found[n] / 2 + float(meanings[n]) for n in found}
         return sorted(found, key=lambda n: (n not in same, n not in alike, -likeness[n], n))
 
     def evidence(self, item: PlannedItem, plan: _Plan) -> Iterator[tuple[ItemProfile, list[Evidence]]]:
@@ -212,7 +213,7 @@ class CatalogProfiles:
         planned = _side(item, plan.context)
         same = self._same_element(key)
         identifies = self.scorer.identifies(key)
-        own = plan.own.get(key, frozenset())
+        own, said = plan.own.get(key, frozenset()), topic(key) & plan.context.of_title
         meanings = self.index.meanings(key)
         likeness = self.index.likeness(key) if meanings is None else meanings
         for name, similarity in self.candidates(item.name, plan.near, meanings).items():
@@ -228,7 +229,12 @@ class CatalogProfiles:
                 seen += apart
                 seen += self.scorer.of_values(planned, _existing(profile, context))
                 others = int(plan.company[resource]) - (resource in own)
-                seen += self._of_context(plan, resource, generic=generic, identifies=identifies)
+                named = said & topic(self.index.names[name])
+                around = self._of_context(plan, resource, named, generic=generic)
+                if identifies:
+                    left_out = (*OF_OTHERS, *(_OF_OTHER_TITLES if profile.is_identifier else ()))
+                    around = [found for found in around if found.code not in left_out]
+                seen += around
                 seen += company(others)
                 if any(found.code == "similar_name" for found in seen):
                     seen += nearest(self._lead(likeness, name, resource))
@@ -309,9 +315,11 @@ class CatalogProfiles:
         others = likeness[held[held != name]]
         return float(likeness[name] - others.max()) if len(others) else 0.0
 
-    def _of_context(self, plan: _Plan, resource: int, *, generic: bool, identifies: bool) -> list[Evidence]:
-        """`identifies`: the topics do not count against, as the item identifies its object everywhere."""
-        if (resource, generic) not in plan.contexts:
+    def _of_context(
+        self, plan: _Plan, resource: int, named: frozenset[str], *, generic: bool
+    ) -> list[Evidence]:
+        """`named`: what titles have in common by naming the item, which tells nothing."""
+        if (resource, generic, named) not in plan.contexts:
             context = self.index.contexts[resource]
             seen = list(
                 self.scorer.of_contexts(
@@ -321,11 +329,10 @@ class CatalogProfiles:
             )  # fmt: skip
             # Of the same people or things, as the plan says itself, titles need not agree but in their place.
             told = plan.context.population and any(one.code in _SAME_OBJECTS for one in seen)
-            titles = self.scorer.of_titles(plan.context, context)
+            titles = self.scorer.of_titles(plan.context, context, named)
             seen += [one for one in titles if not told or one.code == "other_place"]
-            plan.contexts[resource, generic] = seen
-        found = plan.contexts[resource, generic]
-        return [seen for seen in found if seen.code not in OF_OTHERS] if identifies else found
+            plan.contexts[resource, generic, named] = seen
+        return plan.contexts[resource, generic, named]
 
 
 def _side(item: PlannedItem, context: Context) -> Side:

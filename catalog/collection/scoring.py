@@ -38,7 +38,7 @@ _VERY_SIMILAR = 0.7
 _ONE_WORD = 2  # characters
 KINSHIP = 0.4  # from where on resources are about the same objects
 _OTHER_TOPIC, _TOPIC_OF_GENERIC = 0.1, 0.4  # likeness of topics below which they count as different
-_OTHER_TITLE = 0.3  # likeness of titles below which two resources are about other things
+_OTHER_TITLE = 0.4  # likeness of titles below which two resources are about other things
 _PART_LENGTH, _OF_ONE_SERIES = 8, 0.4  # of what two titles of a series differ by, and what they share
 _CLEAR_LEAD = 0.3  # in likeness, over the next name of the resource
 _MEANINGS = (
@@ -395,7 +395,7 @@ class Scorer:
         self, plan: Context, held: Context, named: frozenset[str] = frozenset()
     ) -> Iterator[Evidence]:
         """What leaves every match of two titles to people, one reason: another place, another part of one
-        series (观音 ≠ 大溪), or other subjects once what is `named` there is left out."""
+        series (观音 ≠ 大溪), or other subjects, or none, once what is `named` there is left out."""
         areas = places(plan.title), places(held.title)
         cut = difference(plan.bare_title, held.bare_title)
         if not (areas[0] <= areas[1] or areas[1] <= areas[0]):
@@ -404,7 +404,7 @@ class Scorer:
             )
         elif cut.shared >= _OF_ONE_SERIES and cut.left and cut.right and len(cut.pair[1]) <= _PART_LENGTH:
             yield _two("other_part", " ".join(cut.left), " ".join(cut.right))
-        elif plan.of_title and held.of_title:
+        elif plan.title and held.title:
             said = named & plan.of_title & held.of_title
             if self.overlap(plan.of_title - said, held.of_title - said) < _OTHER_TITLE:
                 yield Evidence("other_title")

@@ -6,6 +6,7 @@ import csv
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,8 +176,10 @@ def test_another_population_is_a_reason_against() -> None:
     drivers = PlanContext(title="机动车驾驶培训学员调查", population="驾驶培训学员")
     assert best("户籍地址", drivers) is None
     assert (here := best("户籍地址", PEOPLE)) is not None and here.band == "reuse_expected"
-    # What identifies a person everywhere is held by the register of all persons.
-    assert (identity := best("身份证号", drivers)) is not None and identity.band == "reuse_expected"
+    # What identifies a person everywhere is held by the register whose key it is; elsewhere it says whom one means.
+    assert (identity := best("身份证号", drivers)) is not None and identity.band == "review"
+    register = CatalogProfiles([replace(p, is_identifier=p.name == "公民身份号码") for p in HELD])
+    assert (identity := best("身份证号", drivers, register)) is not None and identity.band == "reuse_expected"
 
 
 def test_what_one_resource_separates_is_separated_elsewhere() -> None:
@@ -373,5 +376,5 @@ def test_the_taoyuan_list_end_to_end() -> None:
             [(m.profile.name, m.score, m.profile.resource_title) for m in check.matches],
         )
     parcel = plan.items[0].matches[0]
-    assert (name_key(parcel.profile.name), parcel.band) == ("地号", "reuse_expected")
+    assert (name_key(parcel.profile.name), parcel.band) == ("地号", "review")  # the lists are of land values
     assert plan.items[0].band == plan.items[10].band
