@@ -18,7 +18,7 @@ from catalog.collection.knowledge import Model, stored_model
 from catalog.collection.meaning import Encoder, SentenceEncoder, available
 
 FIT_SEEDS, BAND_SEEDS, TEST_SEEDS = (1, 2), (11, 12), tuple(range(101, 109))
-VERSION = "2026.4"
+VERSION = "2026.5"
 _ROUNDS = 3  # of fitting: each counts most what the one before decided by
 _PRECISION = 0.99  # of "reuse expected", where it is computed; it falls where the catalog is another
 _KEPT = 0.98  # of what is rightly expected: a real catalog is harder, so the threshold is as strict as costs little
