@@ -21,7 +21,7 @@ class ProviderSource(Base):
     __tablename__ = "provider_source"
 
     resource_id: Mapped[UUID] = mapped_column(ForeignKey("resource.id"), primary_key=True)
-    kind: Mapped[str]  # http | table | file
+    kind: Mapped[str]  # http | table | file | sql
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
     credentials: Mapped[bytes | None] = mapped_column(LargeBinary)
     version: Mapped[int]
@@ -33,7 +33,7 @@ class ProviderSource(Base):
     test_asked_at: Mapped[datetime | None]
     test_told: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
-    __table_args__ = (CheckConstraint("kind IN ('http', 'table', 'file')", name="kind"),)
+    __table_args__ = (CheckConstraint("kind IN ('http', 'table', 'file', 'sql')", name="kind"),)
 
 
 class RegisteredGateway(Base, Stateful):

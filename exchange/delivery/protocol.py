@@ -118,7 +118,18 @@ class FileSource(Struct, frozen=True, kw_only=True, tag="file", tag_field="kind"
     types: dict[str, Literal["whole", "number", "date", "truth"]] = field(default_factory=dict)
 
 
-Source = HttpSource | TableSource | FileSource
+class SqlSource(Struct, frozen=True, kw_only=True, tag="sql", tag_field="kind"):
+    """A table or view in a database that SQLAlchemy speaks to, by its URL with the password; the database of SQLite is a
+    file in the folder that the gateway keeps for them. `key` orders the rows; `columns` as of a table."""
+
+    url: str
+    table: str  # `schema.table` or `table`
+    key: tuple[str, ...]
+    columns: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 20.0
+
+
+Source = HttpSource | TableSource | FileSource | SqlSource
 
 
 class AgreementEntry(Struct, frozen=True, kw_only=True):

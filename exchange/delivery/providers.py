@@ -7,6 +7,7 @@ to gateways alone.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 from psycopg.conninfo import make_conninfo
 from pydantic import Field, StringConstraints, TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from app.kernel import history, ledger
@@ -184,24 +186,78 @@ class FileConnection(Wire):
 
     def faults(self, *, private: bool) -> list[Fault]:
         """What is wrong with the path; that it lies in the folder is judged again where it is read."""
-        path = PurePosixPath(self.path)
-        if path.is_absolute() or ".." in path.parts:
-            rule = Text("网关文件目录下的相对路径", "a path below the gateway's folder for files")
-            return [Fault("/path", Text("路径越出文件目录", "the path leaves the folder for files"), rule)]
-        return []
+        return _path_faults("/path", self.path)
 
     @property
     def credentials(self) -> dict[str, Any]:
         return {}
 
 
-AnyRegistration = HttpRegistration | TableRegistration | FileConnection
-Connection = Annotated[HttpConnection | TableConnection | FileConnection, Field(discriminator="kind")]
+class SqlConnection(Wire):
+    """A table or view in a database that SQLAlchemy speaks to; fields as `protocol.SqlSource`. `url` is
+    `dialect+driver://user@host:port/database` without a password and without options, which could make a driver read
+    files or run statements; or `sqlite:///path` with a path below the gateway's folder for files."""
+
+    kind: Literal["sql"] = "sql"
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20]*$")]
+    table: Word
+    key: Annotated[tuple[Word, ...], Field(min_length=1, max_length=20)]
+    columns: ByItem = Field(default_factory=dict)
+    timeout_s: Seconds = 20.0
+
+    def faults(self, *, private: bool) -> list[Fault]:
+        """What is wrong with the address."""
+        rule = Text(
+            "形如 mysql+pymysql://user@host:3306/database，不含口令和选项",
+            "as mysql+pymysql://user@host:3306/database, without password and options",
+        )
+        try:
+            url = make_url(self.url)
+        except (ArgumentError, ValueError):
+            url = None
+        if url is None or url.password is not None or url.query or not _DIALECT.fullmatch(url.drivername):
+            return [Fault("/url", Text("不是可用的数据库地址", "not a usable address of a database"), rule)]
+        if url.get_backend_name() == "sqlite":
+            if url.drivername != "sqlite" or url.host or not url.database or url.database == ":memory:":
+                return [
+                    Fault("/url", Text("不是可用的数据库地址", "not a usable address of a database"), rule)
+                ]
+            return _path_faults("/url", url.database)
+        if not url.host or not _HOST.fullmatch(url.host):
+            return [Fault("/url", Text("缺少主机", "it names no host"), rule)]
+        return _address_faults("/url", url.host, private=private)
+
+
+class SqlRegistration(SqlConnection):
+    """The database with the password of its user."""
+
+    password: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] | None = None
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        return {} if self.password is None else {"password": self.password}
+
+
+_DIALECT = re.compile(r"[a-z][a-z0-9_]{0,30}(\+[a-z][a-z0-9_]{0,30})?")
+_HOST = re.compile(r"[A-Za-z0-9.:_-]{1,255}")
+
+AnyConnection = HttpConnection | TableConnection | FileConnection | SqlConnection
+AnyRegistration = HttpRegistration | TableRegistration | FileConnection | SqlRegistration
+Connection = Annotated[AnyConnection, Field(discriminator="kind")]
 Registration = Annotated[AnyRegistration, Field(discriminator="kind")]
 
 _PRIVATE = Text(
     "本平台不允许私有网络和本机地址", "addresses in private networks and on this machine are not allowed here"
 )
+
+
+def _path_faults(field: str, written: str) -> list[Fault]:
+    """Whether a path leads out of the gateway's folder for files, as it is written."""
+    path = PurePosixPath(written)
+    if path.is_absolute() or ".." in path.parts:
+        rule = Text("网关文件目录下的相对路径", "a path below the gateway's folder for files")
+        return [Fault(field, Text("路径越出文件目录", "the path leaves the folder for files"), rule)]
+    return []
 
 
 def url_faults(field: str, url: str, *, private: bool) -> list[Fault]:
@@ -283,7 +339,7 @@ def is_connected(source: ProviderSource, registration: AnyRegistration, seal: Se
     return source.options == _options(registration) and _secrets(source, seal) == registration.credentials
 
 
-_CONNECTION: TypeAdapter[HttpConnection | TableConnection | FileConnection] = TypeAdapter(Connection)
+_CONNECTION: TypeAdapter[AnyConnection] = TypeAdapter(Connection)
 
 
 def _options(registration: AnyRegistration) -> dict[str, Any]:
@@ -296,7 +352,7 @@ def _secrets(source: ProviderSource, seal: Seal) -> dict[str, Any]:
     return json.loads(seal.decrypt(source.credentials)) if source.credentials else {}
 
 
-def connection_of(source: ProviderSource) -> HttpConnection | TableConnection | FileConnection:
+def connection_of(source: ProviderSource) -> AnyConnection:
     """The source without its credentials."""
     return _CONNECTION.validate_python(source.options)
 
@@ -315,6 +371,10 @@ def _open(source: ProviderSource, seal: Seal) -> protocol.Source:
         return msgspec.convert({**options, **secrets, "kind": "http"}, protocol.HttpSource)
     if source.kind == "file":
         return msgspec.convert({**options, "kind": "file"}, protocol.FileSource)
+    if source.kind == "sql":
+        url = make_url(options.pop("url")).set(**secrets)
+        told = {**options, "url": url.render_as_string(hide_password=False), "kind": "sql"}
+        return msgspec.convert(told, protocol.SqlSource)
     dsn = make_conninfo(
         host=options.pop("host"), port=options.pop("port"), dbname=options.pop("database"),
         user=options.pop("user"), sslmode=options.pop("sslmode"), password=secrets.get("password"),

@@ -27,6 +27,7 @@ from exchange.delivery.protocol import GatewayHealth, GatewayState, Lease, Lease
 from exchange.delivery.push.pusher import Pusher
 from exchange.delivery.quota import Leases
 from exchange.delivery.sources import PAGE_LIMIT_BYTES, Providers
+from exchange.delivery.sql_provider import SqlProvider
 from exchange.delivery.tester import Tester
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     issuer = (settings.issuer or centre).rstrip("/")
     started_at = now().isoformat()
     journal = await open_journal(settings.data / "receipts")
-    providers = Providers(settings.page_limit_bytes, settings.networks, settings.files)
+    providers = Providers(settings.page_limit_bytes, settings.networks, settings.files, SqlProvider)
     verifier = GrantVerifier(issuer)
 
     async def ask(wanted: LeaseWanted) -> Lease:

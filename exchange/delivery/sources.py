@@ -7,7 +7,7 @@ CompiledTerms admits; the rest is dropped here and never seen above.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -47,6 +47,15 @@ class Provider(Protocol):
         ...
 
 
+class Database(Provider, Protocol):
+    """A provider that holds connections until it is closed."""
+
+    def close(self) -> None: ...
+
+
+Databases = Callable[[protocol.SqlSource, Outbound, Path | None], Database]
+
+
 class Providers:
     """The providers of one gateway, one per source; holds their connections."""
 
@@ -55,9 +64,12 @@ class Providers:
         page_limit_bytes: int = PAGE_LIMIT_BYTES,
         private: tuple[Network, ...] = EVERYWHERE,
         files: Path | None = None,
+        databases: Databases | None = None,
     ) -> None:
         """`private` are the networks, beside the public ones, in which providers may be; `files` the folder that their
-        files may lie in."""
+        files may lie in; `databases` opens those that are no PostgreSQL, None where this gateway reads none."""
+        self._databases = databases
+        self._closing: list[Database] = []
         self._files = files
         self._page_limit_bytes = page_limit_bytes
         self._outbound = Outbound(private)
@@ -81,6 +93,8 @@ class Providers:
             await pool.close()
         for provider in self._http:
             provider.close()
+        for database in self._closing:
+            database.close()
 
     def _open(self, source: protocol.Source) -> Provider:
         match source:
@@ -94,6 +108,12 @@ class Providers:
                 return provider
             case protocol.FileSource():
                 return FileProvider(source, self._files)
+            case protocol.SqlSource():
+                if self._databases is None:
+                    raise ValueError("this gateway reads no databases but PostgreSQL")
+                database = self._databases(source, self._outbound, self._files)
+                self._closing.append(database)
+                return database
             case _:
                 assert_never(source)
 

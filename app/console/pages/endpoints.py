@@ -25,6 +25,7 @@ KINDS = {
     "http": Text("接口", "API"),
     "table": Text("数据库表", "database table"),
     "file": Text("文件", "file"),
+    "sql": Text("数据库", "database"),
 }
 OUTCOMES = {
     "passed": (Text("测试通过", "test passed"), "active"), "failed": (Text("测试未通过", "test failed"), "stopped"),
