@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from itertools import islice, pairwise
@@ -32,7 +32,7 @@ _WHOLE = {int, type(None)}
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "是": True, "否": False}
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """What is wrong with the file, without any of its values."""
 
     def __init__(self, message: Text) -> None:
@@ -55,6 +55,10 @@ class FileProvider:
 
     def copied(self, compiled: CompiledTerms) -> FileCopy:
         """The same records as lines of CSV, for extracts."""
+        if self._source.format == "parquet":
+            from exchange.delivery.parquet_copy import ParquetCopy  # noqa: PLC0415 - Arrow is 30 MB
+
+            return ParquetCopy(self, compiled)
         return FileCopy(self, compiled)
 
     async def _pages(self, compiled: CompiledTerms, limit: int, offset: int) -> AsyncGenerator[Page]:
@@ -66,7 +70,7 @@ class FileProvider:
                 lines = await asyncio.to_thread(list, islice(records, ROWS_PER_PAGE))
                 is_last = len(lines) < ROWS_PER_PAGE
                 yield Lines(lines, is_last)
-        except _Unreadable as error:
+        except Unreadable as error:
             raise ProviderFailed(error.message) from None
         finally:
             every.close()
@@ -82,23 +86,50 @@ class FileProvider:
                         yield self._encode(compiled.project(record))
 
     def columns(self, codes: list[str]) -> Generator[list[list[object]]]:
-        """The values of these items, column by column, some rows at a time. Raises _Unreadable."""
-        names = [self._source.columns.get(code, code) for code in codes]
-        kinds = [self._source.types.get(code) for code in codes]
+        """The values of these items, column by column, some rows at a time. Raises Unreadable."""
+        names = [self.column_of(code) for code in codes]
+        kinds = [self.kind_of(code) for code in codes]
         first = 1
+        with self._reading(), closing(self._batches(names)) as batches:
+            for batch in batches:
+                yield [
+                    _values(cells, kind, first, code)
+                    for code, cells, kind in zip(codes, batch, kinds, strict=True)
+                ]
+                first += len(batch[0])
+
+    def column_of(self, code: str) -> str:
+        """The file's column of an item."""
+        return self._source.columns.get(code, code)
+
+    def kind_of(self, code: str) -> str | None:
+        """What the registration says an item's values are."""
+        return self._source.types.get(code)
+
+    def values_of(self, code: str, column: Any, first: int) -> list[object]:
+        """The values of a column of Arrow's, of which `first` is the number of the first row. Raises Unreadable."""
+        return _values(_told(column), self.kind_of(code), first, code)
+
+    def parquet_batches(self, codes: list[str], rows: int) -> Generator[tuple[int, Any]]:
+        """The items' columns as record batches, with the number of each one's first row. Raises Unreadable."""
+        first = 1
+        columns = list(dict.fromkeys(map(self.column_of, codes)))
+        with self._reading(), closing(_parquet_batches(self._path(), columns, rows)) as batches:
+            for batch in batches:
+                batch.validate(full=True)  # texts that are none
+                yield first, batch
+                first += batch.num_rows
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Says of whatever goes wrong with the file that it cannot be read."""
         try:
-            with closing(self._batches(names)) as batches:
-                for batch in batches:
-                    yield [
-                        _values(cells, kind, first, code)
-                        for code, cells, kind in zip(codes, batch, kinds, strict=True)
-                    ]
-                    first += len(batch[0])
-        except _Unreadable:
+            yield
+        except Unreadable:
             raise
-        except (OSError, ValueError, csv.Error) as error:  # decoding errors are ValueErrors
+        except (OSError, ValueError, csv.Error) as error:  # decoding errors and Arrow's are ValueErrors
             message = Text("提供方文件无法读取（{e}）", "The provider's file cannot be read ({e})")
-            raise _Unreadable(message.with_(e=type(error).__name__)) from None
+            raise Unreadable(message.with_(e=type(error).__name__)) from None
 
     def _batches(self, columns: list[str]) -> Generator[list[list[object]]]:
         path = self._path()
@@ -115,7 +146,7 @@ class FileProvider:
         folder = self._folder.resolve() if self._folder is not None else None
         path = None if folder is None else (folder / self._source.path).resolve()
         if folder is None or path is None or not path.is_relative_to(folder) or not path.is_file():
-            raise _Unreadable(Text("网关上没有该文件", "There is no such file at the gateway"))
+            raise Unreadable(Text("网关上没有该文件", "There is no such file at the gateway"))
         return path
 
 
@@ -149,7 +180,7 @@ class FileCopy:
                         yield len(wanted), f"{lines}\n".encode()
                     if not left:
                         return
-        except _Unreadable as error:
+        except Unreadable as error:
             raise ProviderFailed(error.message) from None
 
     def _admitted(self, found: Mapping[str, list[object]]) -> list[int]:
@@ -196,7 +227,7 @@ def _places(heading: Sequence[object], columns: list[str]) -> list[int]:
     named = ["" if name is None else str(name).strip() for name in heading]
     if missing := [column for column in columns if named.count(column) != 1]:
         message = Text("文件中没有列或列重复：{names}", "no such column, or more than one: {names}")
-        raise _Unreadable(message.with_(names="、".join(missing)))
+        raise Unreadable(message.with_(names="、".join(missing)))
     return [named.index(column) for column in columns]
 
 
@@ -214,14 +245,14 @@ def _sheet_rows(path: Path, columns: list[str], sheet: str | None) -> Generator[
     from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
 
     if path.stat().st_size > SPREADSHEET_LIMIT_BYTES:
-        raise _Unreadable(Text("电子表格过大", "The spreadsheet is too large"))
+        raise Unreadable(Text("电子表格过大", "The spreadsheet is too large"))
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except (InvalidFileException, KeyError) as error:
         raise ValueError("not a workbook") from error
     with closing(book):
         if sheet is not None and sheet not in book.sheetnames:
-            raise _Unreadable(Text("没有工作表“{s}”", "no sheet “{s}”").with_(s=sheet))
+            raise Unreadable(Text("没有工作表“{s}”", "no sheet “{s}”").with_(s=sheet))
         rows = book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
         places = _places(next(rows, ()), columns)
         for row in rows:
@@ -245,15 +276,19 @@ def _cell(found: object) -> object:
 
 
 def _parquet_columns(path: Path, columns: list[str]) -> Generator[list[list[object]]]:
+    with closing(_parquet_batches(path, columns, ROWS_AT_ONCE)) as batches:
+        for batch in batches:
+            yield [_told(batch.column(column)) for column in columns]
+
+
+def _parquet_batches(path: Path, columns: list[str], rows: int) -> Generator[Any]:
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that other gateways do without
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
         with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _places(names, columns)
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
-                yield [_told(batch.column(column)) for column in columns]
+            _places(file.schema_arrow.names, columns)
+            yield from file.iter_batches(rows, columns=columns, use_threads=False)
     except pa.ArrowException as error:
         raise ValueError(type(error).__name__) from None
 
@@ -307,7 +342,7 @@ def _value(held: object, kind: str | None, row: int, code: str) -> object:
         message = Text(
             "第 {n} 行“{code}”的值与登记的类型不符", "row {n}: “{code}” is not of the registered type"
         )
-        raise _Unreadable(message.with_(n=row, code=code)) from None
+        raise Unreadable(message.with_(n=row, code=code)) from None
 
 
 def _number(written: str) -> Decimal:

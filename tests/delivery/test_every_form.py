@@ -18,9 +18,11 @@ from pyarrow import parquet
 
 from exchange.compiler import CompiledTerms, compile_terms
 from exchange.delivery.extracts import FORMS, Extracts, Form
-from exchange.delivery.file_provider import FileProvider
+from exchange.delivery.file_provider import FileCopy, FileProvider
 from exchange.delivery.formats import CSV, JSON, NDJSON, format_for
 from exchange.delivery.pages import Page, Projected
+from exchange.delivery.parquet_copy import ParquetCopy
+from exchange.delivery.protocol import FileSource
 from exchange.terms import ItemTerm
 from tests.exchange.reference import reference
 from tests.exchange.test_compiler import KEY, RESOURCE, agreed, items, records, scopes
@@ -109,6 +111,7 @@ class _Held(FileProvider):
     """Rows as a file gives them: each column in every row, two rows at a time."""
 
     def __init__(self, held: list[dict[str, Any]]) -> None:
+        super().__init__(FileSource(path="rows.csv", format="csv"), None)
         self._held = held
 
     def columns(self, codes: list[str]) -> Generator[list[list[object]]]:
@@ -132,6 +135,52 @@ def test_nothing_outside_the_terms_leaves_of_a_file(
     plain = [[None if value == "" else value for value in row] for row in wanted]
     assert_same([[cell or None for cell in row or [""]] for row in rows], plain)
     assert sum(count for count, _ in pieces) == len(wanted)
+
+
+_KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): st.sampled_from(["", "a", '"', "110101199003074512", "2024-05-06", "11010119", "张三,李四", "12", "-3.5"]) | st.text(max_size=6),
+    pa.large_string(): st.text(max_size=3),
+    pa.int64(): st.integers(-(10**6), 10**6),
+    pa.int16(): st.integers(-300, 300),
+    pa.bool_(): st.booleans(),
+    pa.float64(): st.floats(width=32),
+    pa.date32(): st.dates(),
+    pa.decimal128(9, 2): st.decimals(-1000, 1000, places=2),
+    pa.timestamp("us"): st.datetimes(),
+}  # fmt: skip
+
+
+@st.composite
+def tables(draw: st.DrawFn, names: list[str]) -> pa.Table:
+    rows = draw(st.integers(0, 7))
+    kinds = draw(st.lists(st.sampled_from(list(_KINDS)), min_size=len(names), max_size=len(names)))
+    columns = [
+        draw(st.lists(st.none() | _KINDS[kind].filter(_is_text), min_size=rows, max_size=rows))
+        for kind in kinds
+    ]
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+    return pa.table(arrays, names=names)
+
+
+def _is_text(value: object) -> bool:
+    return not isinstance(value, str) or value.isprintable()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(items, st.none() | scopes(), st.integers(0, 3), st.integers(1, 9), st.data())
+def test_a_parquet_file_by_whole_columns_is_what_it_is_value_by_value(
+    folder: Path, chosen: list[ItemTerm], scope: str | None, offset: int, limit: int, data: st.DataObject
+) -> None:
+    compiled = compile_terms(agreed(tuple(chosen), scope), RESOURCE, mask_key=KEY)
+    table = data.draw(tables(sorted({*compiled.items, *compiled.looks_at})))
+    parquet.write_table(table, folder / "rows.parquet")
+    provider = FileProvider(FileSource(path="rows.parquet", format="parquet"), folder)
+    by_columns, by_values = (
+        [piece for _, piece in copied.run(limit, offset)]
+        for copied in (provider.copied(compiled), FileCopy(provider, compiled))
+    )
+    assert isinstance(provider.copied(compiled), ParquetCopy)
+    assert b"".join(by_columns) == b"".join(by_values)
 
 
 def test_every_form_is_there() -> None:
