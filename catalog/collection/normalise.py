@@ -32,6 +32,10 @@ _ENDINGS = sorted(
     key=lambda p: -len(p[0]),
 )
 _CONTRASTS = tuple(tuple(tuple(words_.split("|")) for words_ in group) for group in CONTRASTS)
+_ROWS_BY_LETTER: dict[str, set[int]] = {}
+for _row, _group in enumerate(_CONTRASTS):
+    for _letter in {word[0] for side in _group for word in side}:
+        _ROWS_BY_LETTER.setdefault(_letter, set()).add(_row)
 _PROCEDURAL = re.compile("|".join(sorted(PROCEDURAL, key=len, reverse=True)))
 _SETS = [row.split() for row in SYNONYMS]
 _USUAL = {word: row[0] for row in reversed(_SETS) for word in row if not word.startswith("-")}
@@ -181,7 +185,12 @@ def contrast(one: str, other: str) -> tuple[str, str] | None:
     for said, unsaid in (runs, runs[::-1]):
         if not unsaid and len(said) == 1 and said[0] in NEGATIONS:
             return (said[0], "") if said is cut.left else ("", said[0])
-    for group in _CONTRASTS:
+    # Only rows of which both sides may hold a word, by its first character: most pairs have none.
+    told = ("".join((name, rest, *left)) for name, rest, left in zip((one, other), rests, runs, strict=True))
+    ours, theirs = (
+        {row for letter in text for row in _ROWS_BY_LETTER.get(letter, ())} for text in map(set, told)
+    )
+    for group in (_CONTRASTS[row] for row in sorted(ours & theirs)):
         found = [
             {
                 side: word
