@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catalog.collection.knowledge import MEANINGLESS, SEPARATIONS, Band, Knowledge
 from catalog.collection.normalise import name_key, tokens, topic
@@ -216,10 +217,13 @@ class CatalogProfiles:
         own, said = plan.own.get(key, frozenset()), topic(key) & plan.context.of_title
         meanings = self.index.meanings(key)
         likeness = self.index.likeness(key) if meanings is None else meanings
+        beside = np.zeros(len(self.index.contexts), np.bool_)  # the resources that hold the very name
+        if (number := self.index.number_of.get(key)) is not None:
+            beside[self.index.resources_of(number)] = True
         for name, similarity in self.candidates(item.name, plan.near, meanings).items():
             meaning = 0.0 if meanings is None else max(float(meanings[name]), 0.0)
             limit = _PROFILES_OF_SAME if name in same else _PROFILES_OF_SIMILAR
-            apart = self._apart(key, name, plan, same)
+            apart = self._apart(key, name, plan, same, beside)
             for profile, resource in self.index.held(name, plan.preference, limit):
                 context = self.index.contexts[resource]
                 seen = self.scorer.of_names(
@@ -293,17 +297,16 @@ class CatalogProfiles:
     def _resources_of(self, names: Iterable[int]) -> frozenset[int]:
         return frozenset(int(r) for name in names for r in self.index.resources_of(name))
 
-    def _apart(self, key: str, name: int, plan: _Plan, same: frozenset[int]) -> list[Evidence]:
-        """What catalog or plan says against a name: both stand side by side somewhere, or a code may mean more."""
+    def _apart(
+        self, key: str, name: int, plan: _Plan, same: frozenset[int], beside: NDArray[np.bool_]
+    ) -> list[Evidence]:
+        """What catalog or plan says against a name: it stands `beside` the key somewhere, or a code may mean more."""
         other = self.index.names[name]
-        number = self.index.number_of.get(key)
         if name in same:
-            spelt = {n for n in same if is_initials(key, self.index.names[n])} if name != number else set()
+            spelt = {n for n in same if is_initials(key, self.index.names[n])} if other != key else set()
             elements = {self.scorer.aliases.of(self.index.names[n]) for n in spelt}
             return [Evidence("ambiguous_initials", values=(("one", key),))] if len(elements) > 1 else []
-        if number is not None and len(
-            np.intersect1d(self.index.resources_of(number), self.index.resources_of(name))
-        ):
+        if beside[self.index.resources_of(name)].any():
             return [Evidence("held_apart", values=(("one", key), ("other", other)))]
         if plan.elements.get(other, key) != key:
             return [Evidence("another_planned", values=(("one", plan.elements[other]),))]
