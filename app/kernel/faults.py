@@ -160,6 +160,7 @@ _FORMS: dict[str, Text] = {
     r"^[^\x00]*$": Text("不含空字符", "without the null character"),
     r"^[^\x00-\x1f]*$": Text("不含控制字符", "without control characters"),
     r"^[^\x00-\x1f:]*$": Text("不含控制字符和冒号", "without control characters or colons"),
+    r"^[^\x00-\x20]*$": Text("不含空格和控制字符", "without spaces or control characters"),
     r"^[^\x00-\x1f\"\\]{1,200}$": Text(
         "1 至 200 个字符，不含控制字符、引号和反斜杠",
         "1 to 200 characters without control characters, quotation marks or backslashes",
